@@ -1,0 +1,194 @@
+//! The calls that a service account makes to the token service.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jsonwebtoken::jwk::JwkSet;
+use reqwest::{RequestBuilder, Response, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use service_kit::clock;
+use tokio::sync::Mutex;
+use url::Url;
+
+use crate::TokenServiceError;
+use crate::wire::{OpenSessionRequest, RevokeSubjectRequest, RevokeSubjectResponse, TokenPair};
+
+/// How long a call to the token service may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+struct Held {
+    token: Arc<str>,
+    renew_at: Instant,
+}
+
+/// A service account's line to the token service. Clones share connections and the service token.
+#[derive(Clone, Debug)]
+pub struct TokenClient {
+    http: reqwest::Client,
+    base: Url,
+    client_id: String,
+    client_secret: SecretString,
+    held: Arc<Mutex<Option<Held>>>,
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    access_token: String,
+    expires_in: u64,
+}
+
+impl TokenClient {
+    /// A client of the token service at `base` (`http://127.0.0.1:8002`) that acts as the account `client_id`.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up on this machine.
+    pub fn new(base: Url, client_id: &str, client_secret: SecretString) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(1))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        Ok(Self {
+            http,
+            base,
+            client_id: client_id.to_owned(),
+            client_secret,
+            held: Arc::default(),
+        })
+    }
+
+    /// Opens a session for a user who has just proved who they are.
+    pub async fn open_session(&self, request: &OpenSessionRequest) -> Result<TokenPair, TokenServiceError> {
+        self.call("internal/sessions", |http| http.json(request)).await
+    }
+
+    /// Ends every session of a user. Idempotent; returns once the revocation is durable and published.
+    pub async fn revoke_subject(
+        &self,
+        request: &RevokeSubjectRequest,
+    ) -> Result<RevokeSubjectResponse, TokenServiceError> {
+        self.call("internal/revoke", |http| http.json(request)).await
+    }
+
+    /// The public keys, by the public endpoint.
+    pub async fn jwks(&self) -> Result<JwkSet, TokenServiceError> {
+        let request = self.http.get(self.url(".well-known/jwks.json")).timeout(TIMEOUT);
+        read(check(send(request).await?).await?).await
+    }
+
+    /// Opens the feed, from `cursor` on.
+    pub(crate) async fn feed(&self, cursor: Option<&str>) -> Result<Response, TokenServiceError> {
+        let mut url = self.url("internal/feed");
+        if let Some(cursor) = cursor {
+            url.query_pairs_mut().append_pair("after", cursor);
+        }
+        let open = async { check(self.authorized(|| self.http.get(url.clone())).await?).await };
+        tokio::time::timeout(TIMEOUT, open)
+            .await
+            .map_err(|_| TokenServiceError::Unavailable("the feed did not begin in time".to_owned()))?
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        fill: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<T, TokenServiceError> {
+        let response = self
+            .authorized(|| fill(self.http.post(self.url(path)).timeout(TIMEOUT)))
+            .await?;
+        read(check(response).await?).await
+    }
+
+    /// Sends with the service token; when that is refused (the keys were replaced, say) once more with a new one.
+    async fn authorized(&self, request: impl Fn() -> RequestBuilder) -> Result<Response, TokenServiceError> {
+        let token = self.service_token(None).await?;
+        let response = send(request().bearer_auth(&*token)).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let token = self.service_token(Some(&token)).await?;
+        send(request().bearer_auth(&*token)).await
+    }
+
+    /// The token held, or a new one when there is none, it is about to expire, or it is `refused`. One caller fetches,
+    /// the others wait for it.
+    async fn service_token(&self, refused: Option<&str>) -> Result<Arc<str>, TokenServiceError> {
+        let mut held = self.held.lock().await;
+        if let Some(held) = &*held
+            && held.renew_at > clock::instant()
+            && refused != Some(&*held.token)
+        {
+            return Ok(Arc::clone(&held.token));
+        }
+        let request = self
+            .http
+            .post(self.url("oauth/token"))
+            .timeout(TIMEOUT)
+            .basic_auth(&self.client_id, Some(self.client_secret.expose_secret()))
+            .form(&[("grant_type", "client_credentials")]);
+        let granted: Granted = read(check(send(request).await?).await?).await?;
+        let token: Arc<str> = granted.access_token.into();
+        let renew_at = clock::instant() + Duration::from_secs(granted.expires_in).mul_f64(0.8);
+        *held = Some(Held {
+            token: Arc::clone(&token),
+            renew_at,
+        });
+        Ok(token)
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}/{path}", self.base.path().trim_end_matches('/')));
+        url
+    }
+}
+
+async fn send(request: RequestBuilder) -> Result<Response, TokenServiceError> {
+    request
+        .send()
+        .await
+        .map_err(|error| TokenServiceError::Unavailable(chain(&error)))
+}
+
+async fn read<T: DeserializeOwned>(response: Response) -> Result<T, TokenServiceError> {
+    response
+        .json()
+        .await
+        .map_err(|error| TokenServiceError::Unavailable(chain(&error)))
+}
+
+/// reqwest says what failed only in the causes of its errors.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+async fn check(response: Response) -> Result<Response, TokenServiceError> {
+    #[derive(Deserialize, Default)]
+    struct Said {
+        #[serde(default)]
+        code: String,
+        #[serde(default)]
+        detail: String,
+    }
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let said: Said = response.json().await.unwrap_or_default();
+    let text = format!("{status} {} {}", said.code, said.detail);
+    Err(match status {
+        StatusCode::CONFLICT if said.code == "stale_epoch" => TokenServiceError::StaleEpoch,
+        StatusCode::TOO_MANY_REQUESTS => TokenServiceError::Unavailable(text),
+        status if status.is_server_error() => TokenServiceError::Unavailable(text),
+        _ => TokenServiceError::Refused(text),
+    })
+}

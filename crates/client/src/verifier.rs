@@ -1,0 +1,199 @@
+//! Deciding whether a bearer token is good, without asking anyone (RFC 9068 section 4, RFC 8725).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use jsonwebtoken::{Validation, decode, decode_header};
+use quick_cache::sync::Cache;
+use serde_json::{Map, Value};
+use service_kit::Clock;
+
+use crate::follower::KeyFetcher;
+use crate::{Claims, TokenError, TokenType, Trust};
+
+/// The longest token that is looked at, in bytes.
+const MAX_TOKEN_LENGTH: usize = 8 * 1024;
+
+/// What a verifier insists on.
+#[derive(Clone, Debug)]
+pub struct VerifierConfig {
+    /// The only `iss` that is accepted.
+    pub issuer: String,
+    /// The only `aud` that is accepted.
+    pub audience: String,
+    /// How far clocks may differ when `exp`, `nbf` and `iat` are compared; at most 60 s.
+    pub leeway: Duration,
+    /// How long after the last news from the token service tokens are still accepted.
+    pub max_staleness: Duration,
+    /// How many verified tokens are remembered, so that a signature is checked once a token and not once a request.
+    pub cache_size: usize,
+}
+
+struct Verified {
+    kid: String,
+    claims: Arc<Claims>,
+}
+
+/// Checks tokens against a [`Trust`]. Cheap to share; every method may be called from any thread.
+pub struct Verifier {
+    config: VerifierConfig,
+    clock: Clock,
+    trust: Arc<Trust>,
+    fetcher: Option<KeyFetcher>,
+    verified: Cache<[u8; digest::SHA256_OUTPUT_LEN], Arc<Verified>>,
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Verifier")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Verifier {
+    /// A verifier of what `trust` knows; whoever fills `trust` decides where that comes from.
+    #[must_use]
+    pub fn new(config: VerifierConfig, trust: Arc<Trust>, clock: Clock) -> Self {
+        let verified = Cache::new(config.cache_size);
+        Self {
+            config,
+            clock,
+            trust,
+            fetcher: None,
+            verified,
+        }
+    }
+
+    /// Lets the verifier ask for the key set when it meets a key it does not know.
+    #[must_use]
+    pub fn with_fetcher(self, fetcher: KeyFetcher) -> Self {
+        Self {
+            fetcher: Some(fetcher),
+            ..self
+        }
+    }
+
+    /// The claims of a user's token that is good now, with revocations known to be fresh.
+    pub async fn user(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+        self.typed(token, TokenType::Access).await
+    }
+
+    /// The claims of a service account's token that is good now, with revocations known to be fresh.
+    pub async fn service(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+        self.typed(token, TokenType::Service).await
+    }
+
+    async fn typed(&self, token: &str, wanted: TokenType) -> Result<Arc<Claims>, TokenError> {
+        let claims = self.verify(token, wanted).await?;
+        if self.is_stale() {
+            Err(TokenError::Stale)
+        } else {
+            Ok(claims)
+        }
+    }
+
+    /// Whether the last news from the token service is older than `max_staleness`.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.trust.staleness().is_none_or(|age| age > self.config.max_staleness)
+    }
+
+    /// The claims of a token that is good as far as is known; the caller asks [`Verifier::is_stale`] itself.
+    pub async fn verify(&self, token: &str, wanted: TokenType) -> Result<Arc<Claims>, TokenError> {
+        let claims = match (self.verify_now(token), &self.fetcher) {
+            (Err(TokenError::UnknownKey), Some(fetcher)) if fetcher.fetch(&self.trust).await => {
+                self.verify_now(token)?
+            }
+            (Err(TokenError::UnknownKey), _) if self.trust.keys().is_empty() => return Err(TokenError::Stale),
+            (outcome, _) => outcome?,
+        };
+        if claims.token_type == wanted {
+            Ok(claims)
+        } else {
+            Err(TokenError::WrongType)
+        }
+    }
+
+    fn verify_now(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+        if token.len() > MAX_TOKEN_LENGTH {
+            return Err(TokenError::Invalid("Token is invalid"));
+        }
+        let mut key = [0; digest::SHA256_OUTPUT_LEN];
+        key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        let verified = match self.verified.get(&key) {
+            Some(verified) if self.trust.keys().get(&verified.kid).is_some() => verified,
+            Some(_) => {
+                self.verified.remove(&key);
+                return Err(TokenError::Invalid("Token is invalid"));
+            }
+            None => {
+                let verified = Arc::new(self.verify_signature(token)?);
+                self.verified.insert(key, Arc::clone(&verified));
+                verified
+            }
+        };
+        let claims = &verified.claims;
+        let now = self.clock.now().as_second();
+        let leeway = i64::try_from(self.config.leeway.as_secs().min(60)).unwrap_or(0);
+        if now >= claims.exp.saturating_add(leeway) {
+            self.verified.remove(&key);
+            return Err(TokenError::Expired);
+        }
+        if now < claims.nbf.unwrap_or(claims.iat).max(claims.iat).saturating_sub(leeway) {
+            return Err(TokenError::Invalid("Token is not yet valid"));
+        }
+        match self.trust.revoked(claims) {
+            Some(reason) => Err(TokenError::Revoked(reason)),
+            None => Ok(Arc::clone(claims)),
+        }
+    }
+
+    /// Everything about a token that does not change with time.
+    fn verify_signature(&self, token: &str) -> Result<Verified, TokenError> {
+        const INVALID: TokenError = TokenError::Invalid("Token is invalid");
+        let header = decode_header(token).map_err(|_| INVALID)?;
+        let typ = header.typ.as_deref().unwrap_or("").to_ascii_lowercase();
+        // RFC 7515 section 4.1.11: an extension that is critical and not understood makes the token invalid.
+        if !matches!(typ.as_str(), "at+jwt" | "application/at+jwt") || header.crit.is_some() {
+            return Err(INVALID);
+        }
+        let kid = header.kid.ok_or(INVALID)?;
+        let keys = self.trust.keys();
+        let (algorithm, key) = keys.get(&kid).ok_or(TokenError::UnknownKey)?;
+        if header.alg != *algorithm {
+            return Err(INVALID);
+        }
+        let mut validation = Validation::new(*algorithm);
+        validation.set_issuer(&[&self.config.issuer]);
+        validation.set_audience(&[&self.config.audience]);
+        validation.required_spec_claims.clear();
+        // Time is checked on every request, here it would be checked once a token.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        let members = decode::<Map<String, Value>>(token, key, &validation)
+            .map_err(|_| INVALID)?
+            .claims;
+        for (claim, missing) in [
+            ("exp", "Token has no 'exp' claim"),
+            ("jti", "Token has no id"),
+            ("token_type", "Token has no type"),
+            ("iss", "Token is invalid"),
+            ("aud", "Token is invalid"),
+        ] {
+            if !members.contains_key(claim) {
+                return Err(TokenError::Invalid(missing));
+            }
+        }
+        let claims: Claims = serde_json::from_value(Value::Object(members)).map_err(|_| INVALID)?;
+        if claims.token_type == TokenType::Access && claims.sid.is_none() {
+            return Err(INVALID);
+        }
+        Ok(Verified {
+            kid,
+            claims: Arc::new(claims),
+        })
+    }
+}

@@ -1,0 +1,213 @@
+//! Configuration in three layers, later ones winning: the defaults beside the code, the operator's file, the environment.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use config::{Config, Environment, File, FileFormat};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, SeqAccess, Visitor};
+
+/// What is wrong with a configuration: where, which key, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {problem}\n  {remedy}")]
+pub struct Mistake {
+    /// The file, variable or section that the mistake is in.
+    pub place: String,
+    /// What is wrong there, naming the key.
+    pub problem: String,
+    /// What to change.
+    pub remedy: String,
+}
+
+impl Mistake {
+    /// A mistake in `key` (dotted, as in `gateway.listen`), found after all layers were joined.
+    pub fn in_key(key: &str, problem: impl fmt::Display, remedy: impl Into<String>) -> Self {
+        Self {
+            place: key.to_owned(),
+            problem: problem.to_string(),
+            remedy: remedy.into(),
+        }
+    }
+}
+
+/// One environment variable, when it is set and is Unicode.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the environment"
+)]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The variables that override configuration keys: `PORTCULLIS_<SECTION>__<KEY>`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the environment"
+)]
+pub fn overrides() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name.starts_with(PREFIX) && name.contains("__"))
+}
+
+const PREFIX: &str = "PORTCULLIS_";
+
+/// Joins `defaults` (TOML), the operator's `file` and `environment` (see [`overrides`]), and reads a `T` from them.
+///
+/// A variable `PORTCULLIS_<SECTION>__<KEY>_FILE` names a file that holds the value of the key, without the line's end.
+///
+/// # Errors
+/// The first mistake found: a file that cannot be read or parsed, a key that is unknown or has a value of the wrong kind.
+pub fn load<T: DeserializeOwned>(
+    defaults: &str,
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<T, Mistake> {
+    let mut layers = Config::builder().add_source(File::from_str(defaults, FileFormat::Toml));
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path).map_err(|error| Mistake {
+            place: path.display().to_string(),
+            problem: format!("cannot be read: {error}"),
+            remedy:
+                "Name a file that exists and that this user may read, or leave --config and PORTCULLIS_CONFIG unset."
+                    .to_owned(),
+        })?;
+        toml_syntax(&text, path)?;
+        layers = layers.add_source(File::from(PathBuf::from(path)).format(FileFormat::Toml));
+    }
+    let variables = Environment::with_prefix("PORTCULLIS")
+        .prefix_separator("_")
+        .separator("__")
+        .source(Some(with_files_read(environment)?));
+    layers
+        .add_source(variables)
+        .build()
+        .and_then(Config::try_deserialize)
+        .map_err(|error| Mistake {
+            place: file.map_or_else(|| "configuration".to_owned(), |path| path.display().to_string()),
+            problem: error.to_string(),
+            remedy: "Every key, with its meaning and default, is listed by `portcullis defaults`.".to_owned(),
+        })
+}
+
+/// Checks the syntax by itself, since the joined layers no longer know lines.
+fn toml_syntax(text: &str, path: &Path) -> Result<(), Mistake> {
+    use config::Format;
+    FileFormat::Toml
+        .parse(Some(&path.display().to_string()), text)
+        .map(drop)
+        .map_err(|error| Mistake {
+            place: path.display().to_string(),
+            problem: format!("is not TOML: {error}"),
+            remedy: "Mend the line; strings need quotes, tables are [name].".to_owned(),
+        })
+}
+
+fn with_files_read(
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<HashMap<String, String>, Mistake> {
+    environment
+        .into_iter()
+        .map(|(name, value)| match name.strip_suffix("_FILE") {
+            None => Ok((name, value)),
+            Some(key) => match std::fs::read_to_string(&value) {
+                Ok(text) => Ok((key.to_owned(), text.trim_end_matches(['\r', '\n']).to_owned())),
+                Err(error) => Err(Mistake {
+                    problem: format!("the file {value} cannot be read: {error}"),
+                    remedy: "Name a file that exists and that this user may read.".to_owned(),
+                    place: name,
+                }),
+            },
+        })
+        .collect()
+}
+
+/// Reads a list, or, as an environment variable can only give it, a string of items between commas.
+///
+/// # Errors
+/// Those of the deserializer, for anything else.
+pub fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Items;
+    impl<'de> Visitor<'de> for Items {
+        type Value = Vec<String>;
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a list of strings, or one string with commas between the items")
+        }
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(text
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .map(str::to_owned)
+                .collect())
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+            Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(items))
+        }
+    }
+    deserializer.deserialize_any(Items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Example {
+        gateway: Gateway,
+    }
+
+    #[derive(Debug, serde::Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Gateway {
+        port: u16,
+        #[serde(deserialize_with = "list")]
+        origins: Vec<String>,
+        secret: String,
+    }
+
+    const DEFAULTS: &str = "[gateway]\nport = 1\norigins = ['a', 'b']\nsecret = ''";
+
+    fn with(variables: &[(&str, &str)]) -> Result<Example, Mistake> {
+        let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        load(DEFAULTS, None, variables)
+    }
+
+    #[test]
+    fn a_variable_overrides_a_default_and_may_hold_a_list() {
+        let example = with(&[
+            ("PORTCULLIS_GATEWAY__PORT", "7"),
+            ("PORTCULLIS_GATEWAY__ORIGINS", "c, d"),
+        ])
+        .unwrap();
+        assert_eq!(
+            (example.gateway.port, example.gateway.origins),
+            (7, vec!["c".to_owned(), "d".to_owned()])
+        );
+    }
+
+    #[test]
+    fn a_secret_may_stand_in_a_file_and_keeps_its_leading_zeros() {
+        let file = std::env::temp_dir().join(format!("portcullis-{}", crate::random::uuid()));
+        std::fs::write(&file, "0123\n").unwrap();
+        let example = with(&[("PORTCULLIS_GATEWAY__SECRET_FILE", &file.to_string_lossy())]).unwrap();
+        std::fs::remove_file(file).unwrap();
+        assert_eq!(example.gateway.secret, "0123");
+    }
+
+    #[test]
+    fn an_unknown_key_and_a_wrong_value_are_mistakes_that_name_the_key() {
+        let unknown = with(&[("PORTCULLIS_GATEWAY__PROT", "7")]).unwrap_err();
+        assert!(unknown.problem.contains("prot"), "{unknown}");
+        let wrong = with(&[("PORTCULLIS_GATEWAY__PORT", "seven")]).unwrap_err();
+        assert!(wrong.problem.contains("gateway.port"), "{wrong}");
+    }
+
+    #[test]
+    fn a_missing_file_is_a_mistake_that_names_it() {
+        let mistake = load::<Example>(DEFAULTS, Some(Path::new("/nowhere/portcullis.toml")), []).unwrap_err();
+        assert_eq!(mistake.place, "/nowhere/portcullis.toml");
+    }
+}

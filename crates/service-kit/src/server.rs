@@ -1,0 +1,178 @@
+//! Starting and stopping a role: its public listener, its admin listener, its background tasks.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App, HttpResponse, HttpServer, web};
+use anyhow::Context;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use crate::Problem;
+use crate::health::Readiness;
+
+/// How long requests in flight have to finish once a role is told to stop, in seconds.
+pub const GRACE_SECONDS: u64 = 10;
+
+/// A role that is running: where to reach it, and how to stop it.
+#[must_use = "a role that is dropped is not stopped"]
+pub struct Running {
+    /// The address of the public listener, with the port that was really bound.
+    pub address: SocketAddr,
+    /// The address of the admin listener (`/healthz`, `/readyz`, `/metrics`).
+    pub admin_address: SocketAddr,
+    public: (ServerHandle, JoinHandle<std::io::Result<()>>),
+    admin: ServerHandle,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Running({})", self.address)
+    }
+}
+
+impl Running {
+    /// Puts a public server that is ready to run, the admin listener and the role's background tasks to work.
+    ///
+    /// # Errors
+    /// When the admin listener cannot be served.
+    pub fn begin(
+        role: &'static str,
+        (listener_address, server): (SocketAddr, Server),
+        admin: TcpListener,
+        readiness: Readiness,
+        tasks: Vec<JoinHandle<()>>,
+    ) -> anyhow::Result<Self> {
+        let admin_address = admin
+            .local_addr()
+            .context("while asking the admin listener for its address")?;
+        let admin = admin_server(role, admin, readiness)?;
+        let (handle, admin_handle) = (server.handle(), admin.handle());
+        let public = tokio::spawn(server);
+        tokio::spawn(admin);
+        log::info!(role, address:% = listener_address, admin:% = admin_address; "listening");
+        Ok(Self {
+            address: listener_address,
+            admin_address,
+            public: (handle, public),
+            admin: admin_handle,
+            tasks,
+        })
+    }
+
+    /// The base URL of the public listener.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Stops accepting, lets what is in flight finish for up to [`GRACE_SECONDS`], then ends the background tasks.
+    pub async fn stop(self) {
+        self.public.0.stop(true).await;
+        self.end().await;
+    }
+
+    /// Stops at once, cutting off what is in flight.
+    pub async fn kill(self) {
+        self.public.0.stop(false).await;
+        self.end().await;
+    }
+
+    async fn end(self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.admin.stop(false).await;
+        let _ = self.public.1.await;
+    }
+}
+
+/// Binds `address`, the value of the configuration key `key`.
+///
+/// # Errors
+/// With the key and a remedy, when the address is taken or not ours.
+pub fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).with_context(|| {
+        format!(
+            "cannot listen on {address}: free the port, or set {key} (PORTCULLIS_{}) to another one",
+            key.replacen('.', "__", 1).to_uppercase()
+        )
+    })?;
+    Ok(listener)
+}
+
+/// How many worker threads serve a role: `configured`, or, for 0, one a core, at most `most`.
+#[must_use]
+pub fn workers(configured: usize, most: usize) -> usize {
+    match configured {
+        0 => std::thread::available_parallelism().map_or(1, usize::from).min(most),
+        n => n,
+    }
+}
+
+fn metrics_handle() -> &'static PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&[0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0])
+            .unwrap_or_default()
+            .build_recorder();
+        let handle = recorder.handle();
+        let _ = metrics::set_global_recorder(recorder);
+        handle
+    })
+}
+
+fn admin_server(role: &'static str, listener: TcpListener, readiness: Readiness) -> anyhow::Result<Server> {
+    let metrics = metrics_handle();
+    let server = HttpServer::new(move || {
+        let readiness = readiness.clone();
+        App::new()
+            .route(
+                "/healthz",
+                web::get().to(move || async move { HttpResponse::Ok().json(json!({"role": role, "status": "alive"})) }),
+            )
+            .route(
+                "/readyz",
+                web::get().to(move || {
+                    let readiness = readiness.clone();
+                    async move { ready(role, &readiness).await }
+                }),
+            )
+            .route(
+                "/metrics",
+                web::get().to(move || async move {
+                    metrics.run_upkeep();
+                    HttpResponse::Ok()
+                        .content_type("text/plain; version=0.0.4")
+                        .body(metrics.render())
+                }),
+            )
+            .default_service(web::to(|| async { Err::<HttpResponse, _>(Problem::not_found()) }))
+    })
+    .workers(1)
+    .max_connections(64)
+    .shutdown_timeout(0)
+    .client_request_timeout(Duration::from_secs(5))
+    .disable_signals()
+    .listen(listener)
+    .context("while opening the admin listener")?
+    .run();
+    Ok(server)
+}
+
+async fn ready(role: &'static str, readiness: &Readiness) -> HttpResponse {
+    let failures = readiness.failures().await;
+    if failures.is_empty() {
+        return HttpResponse::Ok().json(json!({"role": role, "status": "ready"}));
+    }
+    let failures: serde_json::Map<String, serde_json::Value> = failures
+        .into_iter()
+        .map(|(name, reason)| (name.to_owned(), json!(reason)))
+        .collect();
+    HttpResponse::ServiceUnavailable().json(json!({"role": role, "status": "not ready", "failures": failures}))
+}

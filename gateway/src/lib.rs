@@ -1,0 +1,1 @@
+//! The gateway: verifies bearer tokens by itself and proxies to protected services.

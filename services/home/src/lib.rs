@@ -1,0 +1,1 @@
+//! The example protected service: what a user copies to begin.

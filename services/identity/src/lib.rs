@@ -1,0 +1,1 @@
+//! The identity service: users, passwords, and who may log in.

@@ -1,0 +1,1 @@
+//! The token service: issues, rotates, verifies and revokes.
