@@ -1,0 +1,99 @@
+//! The section `[identity]` of `portcullis.toml`.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use secrecy::{ExposeSecret, SecretString};
+use service_kit::config::Mistake;
+
+use crate::store::Database;
+
+/// How the identity service runs. Defaults stand in `defaults.toml` only.
+#[derive(Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the service listens.
+    pub listen: SocketAddr,
+    /// Where `/healthz`, `/readyz` and `/metrics` are.
+    pub admin_listen: SocketAddr,
+    /// Worker threads; 0: chosen by the number of cores.
+    pub workers: usize,
+    /// The service account it calls the token service with.
+    pub client_id: String,
+    /// That account's secret.
+    pub client_secret: SecretString,
+    /// `sqlite:///absolute/path/identity.db` or `postgres://user:password@host/name`.
+    pub database_url: String,
+    /// The most connections to the database.
+    pub database_pool: usize,
+    /// bcrypt's cost; each step doubles the time a login takes.
+    pub bcrypt_cost: u32,
+    /// Passwords hashed at once; 0: one core is left free of it.
+    pub hashing_threads: usize,
+    /// Logins and registrations that may wait for a hashing thread; the next is answered 503.
+    pub hashing_queue: usize,
+}
+
+impl Config {
+    /// What cannot work, key by key.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let mut found = |key: &str, problem: &str, remedy: &str| {
+            mistakes.push(Mistake::in_key(&format!("identity.{key}"), problem, remedy));
+        };
+        if let Err(problem) = Database::parse(&self.database_url) {
+            found(
+                "database_url",
+                problem,
+                "Give sqlite:///absolute/path/identity.db or postgres://user:password@host/name.",
+            );
+        }
+        if !(4..=31).contains(&self.bcrypt_cost) {
+            found(
+                "bcrypt_cost",
+                "is outside of 4 to 31",
+                "12 is a good cost; each step doubles the time.",
+            );
+        }
+        if self.database_pool == 0 || u32::try_from(self.database_pool).is_err() {
+            found(
+                "database_pool",
+                "allows no connection, or too many",
+                "8 is plenty for most.",
+            );
+        }
+        if self.client_id.is_empty() {
+            found(
+                "client_id",
+                "is empty",
+                "Name the service account that may open and end sessions.",
+            );
+        }
+        if self.client_secret.expose_secret().is_empty() {
+            found(
+                "client_secret",
+                "is empty",
+                "Set it to the service account's secret (PORTCULLIS_IDENTITY__CLIENT_SECRET_FILE names a file).",
+            );
+        }
+        mistakes
+    }
+}
+
+/// The database's URL may hold a password, so it is left out.
+impl fmt::Debug for Config {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Config")
+            .field("listen", &self.listen)
+            .field("admin_listen", &self.admin_listen)
+            .field("workers", &self.workers)
+            .field("client_id", &self.client_id)
+            .field("database_pool", &self.database_pool)
+            .field("bcrypt_cost", &self.bcrypt_cost)
+            .field("hashing_threads", &self.hashing_threads)
+            .field("hashing_queue", &self.hashing_queue)
+            .finish_non_exhaustive()
+    }
+}

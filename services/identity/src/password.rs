@@ -1,0 +1,124 @@
+//! Passwords: hashing them slowly on purpose, and never more at once than the machine can bear.
+
+use std::fmt;
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret, SecretString};
+use service_kit::blocking::BlockingPool;
+use service_kit::random;
+use zeroize::Zeroizing;
+
+use crate::IdentityError;
+use crate::user::User;
+
+/// Makes our hashes of no use to whoever holds plain SHA-256 hashes of the same passwords.
+const DOMAIN: &[u8] = b"portcullis password v1";
+/// bcrypt's lowest cost.
+const LOWEST_COST: u32 = 4;
+
+/// A password that may be set: 8 to 128 characters.
+#[derive(Clone, Debug)]
+pub(crate) struct Password(SecretString);
+
+impl Password {
+    /// Takes `secret`, or says what is wrong with it.
+    pub(crate) fn parse(secret: SecretString) -> Result<Self, &'static str> {
+        match secret.expose_secret().chars().count() {
+            ..8 => Err("Ensure this field has at least 8 characters."),
+            8..=128 => Ok(Self(secret)),
+            _ => Err("Ensure this field has no more than 128 characters."),
+        }
+    }
+}
+
+/// bcrypt's text form of a stored password.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct PasswordHash(pub(crate) String);
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("PasswordHash")
+    }
+}
+
+/// Somebody who proved who they are.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) user: User,
+    /// What to store instead, when the stored hash was not made at today's cost.
+    pub(crate) rehashed: Option<PasswordHash>,
+}
+
+/// Hashes and verifies on a bounded pool of threads.
+#[derive(Clone, Debug)]
+pub(crate) struct PasswordHasher {
+    threads: BlockingPool,
+    cost: u32,
+    /// What the password of nobody is verified against, so that nobody takes as long as somebody.
+    dummy: PasswordHash,
+}
+
+impl PasswordHasher {
+    /// A hasher of that `cost`, with `threads` at work at once (0: all cores but one) and `queue` waiting.
+    pub(crate) fn new(cost: u32, threads: usize, queue: usize) -> anyhow::Result<Self> {
+        let threads = match threads {
+            0 => std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .saturating_sub(1),
+            n => n,
+        };
+        let Password(nobody) = Password(SecretString::from(random::hex(&random::bytes::<16>())));
+        let cheap = hash(&prehash(&nobody), LOWEST_COST)?;
+        // Verifying reads the cost from the text, and no password has to match: it need not be made at the full cost.
+        let dummy = PasswordHash(cheap.0.replacen("$04$", &format!("${cost:02}$"), 1));
+        Ok(Self {
+            threads: BlockingPool::new("hashing", threads.max(1), queue),
+            cost,
+            dummy,
+        })
+    }
+
+    /// The hash to store for `password`.
+    pub(crate) async fn hash(&self, password: Password) -> Result<PasswordHash, IdentityError> {
+        let cost = self.cost;
+        let hashed = self.threads.run(move || hash(&prehash(&password.0), cost)).await?;
+        Ok(hashed?)
+    }
+
+    /// `user`, when there is one, it is active, and `password` is the right one. The same work is done whatever is missing.
+    pub(crate) async fn verify(&self, user: Option<User>, password: SecretString) -> Result<Verified, IdentityError> {
+        let (cost, dummy) = (self.cost, self.dummy.clone());
+        self.threads
+            .run(move || {
+                let prehashed = prehash(&password);
+                let against = user.as_ref().map_or(&dummy, |user| &user.password);
+                let right = bcrypt::verify(prehashed.as_slice(), &against.0).map_err(anyhow::Error::from)?;
+                let user = user
+                    .filter(|user| right && user.is_active)
+                    .ok_or(IdentityError::WrongCredentials)?;
+                let rehashed = (cost_of(&user.password) != Some(cost))
+                    .then(|| hash(&prehashed, cost))
+                    .transpose()?;
+                Ok(Verified { user, rehashed })
+            })
+            .await?
+    }
+}
+
+/// 44 characters that stand for a password of any length: bcrypt reads 72 bytes at most and stops at a NUL.
+fn prehash(password: &SecretString) -> Zeroizing<Vec<u8>> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, DOMAIN);
+    let tag = hmac::sign(&key, password.expose_secret().as_bytes());
+    Zeroizing::new(STANDARD.encode(tag).into_bytes())
+}
+
+fn hash(prehashed: &Zeroizing<Vec<u8>>, cost: u32) -> anyhow::Result<PasswordHash> {
+    let parts = bcrypt::non_truncating_hash_with_salt(prehashed.as_slice(), cost, random::bytes())?;
+    Ok(PasswordHash(parts.to_string()))
+}
+
+fn cost_of(hash: &PasswordHash) -> Option<u32> {
+    Some(hash.0.parse::<bcrypt::HashParts>().ok()?.get_cost())
+}

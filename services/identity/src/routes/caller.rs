@@ -1,0 +1,66 @@
+//! Who is asking, as the database knows them now.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpRequest};
+use portcullis_client::wire::Reason;
+use portcullis_client::{Caller, TokenError};
+use service_kit::Problem;
+
+use crate::store::UserStore;
+use crate::user::User;
+
+type Extracting<T> = Pin<Box<dyn Future<Output = Result<T, Problem>>>>;
+
+/// A caller with a good token whose account exists and is active.
+#[derive(Debug)]
+pub(crate) struct ActiveUser(pub(crate) User);
+
+/// An [`ActiveUser`] who is a superuser now, whatever the token says.
+#[derive(Debug)]
+pub(crate) struct Superuser;
+
+impl FromRequest for ActiveUser {
+    type Error = Problem;
+    type Future = Extracting<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (caller, users) = (
+            Caller::from_request(request, payload),
+            request.app_data::<Data<UserStore>>().cloned(),
+        );
+        Box::pin(async move {
+            let caller = caller.await?;
+            let users =
+                users.ok_or_else(|| Problem::internal(anyhow::anyhow!("no Data<UserStore> among the app's data")))?;
+            let user = match caller.sub.parse() {
+                Ok(id) => users.find_by_id(id).await?,
+                Err(_) => None,
+            };
+            match user {
+                None => Err(TokenError::Revoked(Reason::Deleted).into()),
+                Some(user) if !user.is_active => Err(TokenError::Revoked(Reason::Deactivated).into()),
+                Some(user) => Ok(Self(user)),
+            }
+        })
+    }
+}
+
+impl FromRequest for Superuser {
+    type Error = Problem;
+    type Future = Extracting<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let user = ActiveUser::from_request(request, payload);
+        Box::pin(async move {
+            if user.await?.0.is_superuser {
+                Ok(Self)
+            } else {
+                Err(Problem::forbidden())
+            }
+        })
+    }
+}
