@@ -1,1 +1,103 @@
-//! The gateway: verifies bearer tokens by itself and proxies to protected services.
+//! The gateway: matches a request to a route, finds out who asks, decides whether they may, and forwards it.
+//!
+//! Nobody is asked on the way: tokens are verified with the keys and revocations that a follower keeps in memory.
+
+mod admission;
+mod body;
+mod config;
+mod cors;
+mod error;
+mod headers;
+mod path;
+mod policy;
+mod proxy;
+mod routes;
+mod serve;
+mod upstream;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use anyhow::Context;
+use portcullis_client::{Follower, FollowerConfig};
+use service_kit::health::Readiness;
+use service_kit::{Clock, Running, edge, server};
+
+pub use config::{Auth, Config, RouteConfig, Stale, Upstream};
+use routes::Table;
+use serve::{Gateway, Worker};
+
+/// How long a client whose request was answered early may go on sending before its connection is cut.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// Starts the gateway. Returns once it listens; until the follower has heard from the token service, routes that need a
+/// token answer 503.
+///
+/// # Errors
+/// When `config` has a mistake, an address is taken, or TLS cannot be set up on this machine.
+#[expect(
+    clippy::unused_async,
+    reason = "every role is started in the same way, from within a runtime"
+)]
+pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> anyhow::Result<Running> {
+    if let Some(mistake) = config.mistakes().into_iter().next() {
+        return Err(mistake.into());
+    }
+    let listener = server::bind("gateway.listen", config.listen)?;
+    let admin = server::bind("gateway.admin_listen", config.admin_listen)?;
+    let address = listener
+        .local_addr()
+        .context("while asking the listener for its address")?;
+    let follower = Follower::start(follower, clock).context("while starting to follow the token service")?;
+    let readiness = Readiness::default().with("token", follower.readiness());
+
+    let names: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
+    let table = Table::compile(&routes::all(&config), |name| {
+        names.iter().position(|known| *known == name)
+    });
+    let upstreams = config
+        .upstreams
+        .iter()
+        .map(|(name, upstream)| Ok(Arc::new(upstream::Upstream::new(name, upstream)?)));
+    let gateway = Arc::new(Gateway {
+        table,
+        upstreams: upstreams.collect::<anyhow::Result<_>>()?,
+        verifier: follower.verifier(),
+        body_timeout: config.body_timeout,
+        access_log: config.access_log,
+    });
+    let origins = config.cors_origins.clone();
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(Rc::new(Worker::new(
+                &gateway,
+                config.connect_timeout,
+                config.idle_timeout,
+            )))
+            .default_service(web::to(serve::serve))
+            .wrap(cors::allow(&origins))
+            .wrap(from_fn(serve::surround))
+            .wrap(from_fn(|request, next| edge::handle("gateway", request, next)))
+    })
+    .workers(server::workers(config.workers, usize::MAX))
+    .max_connections(config.max_connections)
+    .client_request_timeout(config.header_timeout)
+    .client_disconnect_timeout(LINGER)
+    .keep_alive(config.keep_alive)
+    // A client that closes its side has gone: what it asked for is given up.
+    .h1_allow_half_closed(false)
+    .tcp_nodelay(true)
+    .shutdown_timeout(server::GRACE_SECONDS)
+    .disable_signals()
+    .listen(listener)
+    .context("while opening the listener")?
+    .run();
+    let following = tokio::spawn(async move {
+        let _follower = follower;
+        std::future::pending::<()>().await;
+    });
+    Running::begin("gateway", (address, server), admin, readiness, vec![following])
+}

@@ -1,0 +1,45 @@
+//! From a token to a caller.
+
+use std::sync::Arc;
+
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use portcullis_client::{Claims, TokenError, TokenType, Verifier, bearer_token};
+
+use crate::config::{Auth, Stale};
+use crate::routes::Route;
+
+/// A user whose token is good.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) claims: Arc<Claims>,
+    /// The one header that was verified, in the one spelling that every reader understands alike.
+    pub(crate) authorization: HeaderValue,
+}
+
+/// Who asks for `route`, if it wants to know. Tokens of service accounts are refused: they are not users.
+pub(crate) async fn admit(
+    verifier: &Verifier,
+    route: &Route,
+    headers: &HeaderMap,
+) -> Result<Option<Caller>, TokenError> {
+    let token = match (route.auth, bearer_token(headers)) {
+        (Auth::None, _) | (Auth::Optional, Err(TokenError::Missing)) => return Ok(None),
+        (Auth::Required | Auth::Optional, token) => token?,
+    };
+    let claims = verifier.verify(token, TokenType::Access).await?;
+    if route.stale == Stale::Deny && verifier.is_stale() {
+        return Err(TokenError::Stale);
+    }
+    let authorization = canonical(headers, token).ok_or(TokenError::BadHeader)?;
+    Ok(Some(Caller { claims, authorization }))
+}
+
+/// `Bearer <token>`; the header that came, when it reads so already.
+fn canonical(headers: &HeaderMap, token: &str) -> Option<HeaderValue> {
+    const SCHEME: &str = "Bearer ";
+    let value = headers.get(AUTHORIZATION)?;
+    if value.len() == SCHEME.len() + token.len() && value.as_bytes().starts_with(SCHEME.as_bytes()) {
+        return Some(value.clone());
+    }
+    HeaderValue::from_str(&format!("{SCHEME}{token}")).ok()
+}

@@ -1,0 +1,87 @@
+//! What pages of other origins may do, and the headers that every answer has (the Fetch standard, section 3.3).
+
+use actix_cors::Cors;
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+const METHODS: &str = "DELETE, GET, OPTIONS, PATCH, POST, PUT";
+const REQUEST_HEADERS: &str = "accept, accept-encoding, authorization, content-type, dnt, origin, traceparent, user-agent, \
+                               x-csrftoken, x-request-id, x-requested-with";
+const EXPOSED_HEADERS: &str = "link, retry-after, www-authenticate, x-request-id";
+const MAX_AGE: usize = 86_400;
+
+const SECURITY: [(HeaderName, HeaderValue); 4] = [
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+];
+
+/// The middleware that answers preflights and marks answers for `origins`.
+pub(crate) fn allow(origins: &[String]) -> Cors {
+    let cors = origins
+        .iter()
+        .fold(Cors::default(), |cors, origin| cors.allowed_origin(origin));
+    cors.allowed_methods(METHODS.split(", "))
+        .allowed_headers(REQUEST_HEADERS.split(", "))
+        .expose_headers(EXPOSED_HEADERS.split(", "))
+        .supports_credentials()
+        .max_age(MAX_AGE)
+}
+
+/// Whether the browser asks if it may ask.
+pub(crate) fn is_preflight(request: &ServiceRequest) -> bool {
+    request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// Gives an answer that went through [`allow`] its last form: a preflight that is refused is an empty 200 which permits
+/// nothing, other origins are told nothing, and lists are in one order.
+pub(crate) fn settle(response: ServiceResponse<BoxBody>, preflight: bool) -> ServiceResponse<BoxBody> {
+    let allowed = response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+    let mut response = if preflight && !allowed {
+        let mut answer = HttpResponse::Ok();
+        answer.insert_header((header::VARY, "Origin"));
+        response.into_response(answer.finish())
+    } else {
+        response
+    };
+    let headers = response.headers_mut();
+    if !allowed {
+        let told: Vec<HeaderName> = headers.keys().filter(|name| is_cors(name)).cloned().collect();
+        for name in told {
+            headers.remove(name);
+        }
+    } else if preflight {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            HeaderValue::from_static(REQUEST_HEADERS),
+        );
+    } else {
+        headers.insert(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static(EXPOSED_HEADERS),
+        );
+    }
+    secure(headers);
+    response
+}
+
+fn is_cors(name: &HeaderName) -> bool {
+    name.as_str().starts_with("access-control-")
+}
+
+/// Adds what the upstream did not say itself.
+fn secure(headers: &mut HeaderMap) {
+    for (name, value) in SECURITY {
+        if !headers.contains_key(&name) {
+            headers.insert(name, value);
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! What is taken from headers and what is put into them, on the way to an upstream and back.
+
+use actix_web::HttpRequest;
+use actix_web::http::Version;
+use actix_web::http::header::{self as inbound, HeaderMap as InboundMap};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use service_kit::RequestId;
+use service_kit::random;
+
+use crate::admission::Caller;
+use crate::config::Auth;
+
+const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
+const X_USER_ROLES: HeaderName = HeaderName::from_static("x-user-roles");
+const X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
+const X_SCOPE: HeaderName = HeaderName::from_static("x-scope");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The scheme clients speak to us.
+const SCHEME: &str = "http";
+
+/// The host that `request` is for: of an absolute target, else of `Host` (RFC 9112 section 3.2.2). `None` when it is not
+/// one that could be passed on without quoting; empty when there is none, as HTTP/1.0 allows.
+pub(crate) fn host(request: &HttpRequest) -> Option<&str> {
+    let host = match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => match request.headers().get(inbound::HOST) {
+            Some(value) => value.to_str().ok()?,
+            None => "",
+        },
+    };
+    let plain = host
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
+    (plain && host.len() <= 255 + ":65535".len()).then_some(host)
+}
+
+/// Whether a request with these headers has a body. A `Transfer-Encoding` that got here is `chunked`.
+pub(crate) fn has_body(headers: &InboundMap) -> bool {
+    headers.contains_key(inbound::TRANSFER_ENCODING) || content_length(headers).is_some_and(|length| length > 0)
+}
+
+/// The announced length of the body.
+pub(crate) fn content_length(headers: &InboundMap) -> Option<u64> {
+    headers.get(inbound::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// How many bytes names and values have together.
+pub(crate) fn size(headers: &InboundMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
+}
+
+/// The headers that an upstream gets, except `Host` and what frames the body.
+pub(crate) fn toward_upstream(request: &HttpRequest, host: &str, auth: Auth, caller: Option<&Caller>) -> HeaderMap {
+    let received = request.headers();
+    let nominated = Nominated::in_request(received);
+    let traced = is_traced(received);
+    let mut headers = HeaderMap::with_capacity(received.len() + 12);
+    for (name, value) in received {
+        let name = name.as_str();
+        let withheld = is_ours(name)
+            || nominated.contains(name)
+            || (name == "authorization" && auth != Auth::None)
+            || (!traced && matches!(name, "traceparent" | "tracestate"));
+        if withheld {
+            continue;
+        }
+        // Both versions of the http crate allow the same bytes.
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value.as_bytes())) {
+            headers.append(name, value);
+        }
+    }
+    let mut set = |name: HeaderName, text: &str| {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(name, value);
+        }
+    };
+    if let Some(Caller { claims, authorization }) = caller {
+        set(X_USER_ID, &claims.sub);
+        set(X_USER_ROLES, &roles(&claims.roles));
+        set(X_SESSION_ID, claims.sid.as_deref().unwrap_or_default());
+        set(X_SCOPE, &claims.scope);
+        set(header::AUTHORIZATION, authorization.to_str().unwrap_or_default());
+    }
+    set(X_REQUEST_ID, &RequestId::of(request));
+    set(X_FORWARDED_PROTO, SCHEME);
+    if !host.is_empty() {
+        set(X_FORWARDED_HOST, host);
+    }
+    let client = request.peer_addr().map(|address| address.ip());
+    if let Some(client) = client {
+        set(X_FORWARDED_FOR, &client.to_string());
+    }
+    set(header::FORWARDED, &forwarded(client, host));
+    if !traced {
+        set(TRACEPARENT, &new_trace());
+    }
+    headers
+}
+
+/// Roles with commas between them; one that has a comma itself would read as two, and is left out.
+fn roles(roles: &[String]) -> String {
+    let plain: Vec<&str> = roles
+        .iter()
+        .map(String::as_str)
+        .filter(|role| !role.contains(','))
+        .collect();
+    plain.join(",")
+}
+
+/// RFC 7239 section 4; colons and brackets need quotes.
+fn forwarded(client: Option<std::net::IpAddr>, host: &str) -> String {
+    let client = match client {
+        Some(std::net::IpAddr::V4(address)) => address.to_string(),
+        Some(std::net::IpAddr::V6(address)) => format!("\"[{address}]\""),
+        None => "unknown".to_owned(),
+    };
+    if host.is_empty() {
+        format!("for={client};proto={SCHEME}")
+    } else {
+        format!("for={client};host=\"{host}\";proto={SCHEME}")
+    }
+}
+
+/// Whether there is exactly one `traceparent`, of a form that everybody can read (W3C Trace Context, section 3.2).
+fn is_traced(headers: &InboundMap) -> bool {
+    let mut values = headers.get_all("traceparent");
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return false;
+    };
+    let lower_hex = |text: &[u8]| text.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let known = |text: &[u8]| lower_hex(text) && text.iter().any(|b| *b != b'0');
+    let value = value.as_bytes();
+    value.len() == 55
+        && [2, 35, 52].iter().all(|dash| value[*dash] == b'-')
+        && &value[..2] == b"00"
+        && known(&value[3..35])
+        && known(&value[36..52])
+        && lower_hex(&value[53..])
+}
+
+/// A trace that nobody has decided to record yet.
+fn new_trace() -> String {
+    format!(
+        "00-{}-{}-00",
+        random::hex(&random::bytes::<16>()),
+        random::hex(&random::bytes::<8>())
+    )
+}
+
+/// Whether a header of a request is never passed on as it came, because it belongs to the connection, frames the body,
+/// or says what only we may say. Readers that turn names into variables cannot tell `X_User.Id` from `X-User-Id`, so
+/// every character that is neither letter nor digit counts as a dash.
+fn is_ours(name: &str) -> bool {
+    let is_odd = |b: u8| !b.is_ascii_alphanumeric() && b != b'-';
+    if name.bytes().any(is_odd) {
+        let plain: String = name
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() {
+                    c.to_ascii_lowercase()
+                } else {
+                    '-'
+                }
+            })
+            .collect();
+        return is_ours_plainly(&plain) || plain == "traceparent" || plain == "authorization";
+    }
+    is_ours_plainly(name)
+}
+
+fn is_ours_plainly(name: &str) -> bool {
+    is_hop_by_hop(name)
+        || name.starts_with("x-forwarded-")
+        || matches!(
+            name,
+            "x-user-id"
+                | "x-user-roles"
+                | "x-session-id"
+                | "x-scope"
+                | "x-request-id"
+                | "x-real-ip"
+                | "forwarded"
+                | "host"
+                | "content-length"
+                | "expect"
+        )
+}
+
+/// RFC 9110 section 7.6.1, and the older ones that proxies still meet.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// The headers that `Connection` names, which go no further than it does itself.
+struct Nominated<'a>(Vec<&'a str>);
+
+impl<'a> Nominated<'a> {
+    fn in_request(headers: &'a InboundMap) -> Self {
+        Self::parse(headers.get_all(inbound::CONNECTION).map(inbound::HeaderValue::as_bytes))
+    }
+
+    fn parse(values: impl Iterator<Item = &'a [u8]>) -> Self {
+        let names = values
+            .filter_map(|value| std::str::from_utf8(value).ok())
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("keep-alive"));
+        Self(names.collect())
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.0.iter().any(|nominated| nominated.eq_ignore_ascii_case(name))
+    }
+}
+
+/// The headers of an upstream's answer that a client gets. What frames the body is left out, and so is what the upstream
+/// says about other origins: that is for us to say.
+pub(crate) fn toward_client(received: &HeaderMap, headers: &mut InboundMap) {
+    let nominated = Nominated::parse(received.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes));
+    for (name, value) in received {
+        let name = name.as_str();
+        let withheld = is_hop_by_hop(name)
+            || name == "content-length"
+            || name.starts_with("access-control-")
+            || nominated.contains(name);
+        if withheld {
+            continue;
+        }
+        if let (Ok(name), Ok(value)) = (
+            name.parse::<inbound::HeaderName>(),
+            inbound::HeaderValue::from_bytes(value.as_bytes()),
+        ) {
+            headers.append(name, value);
+        }
+    }
+}
+
+/// Whether the client understands chunks (RFC 9112 section 7.1).
+pub(crate) fn takes_chunks(request: &HttpRequest) -> bool {
+    request.version() == Version::HTTP_11
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn every_alias_of_a_header_that_is_ours_is_withheld() {
+        for name in [
+            "x-user-id",
+            "x_user_id",
+            "x.user.id",
+            "x-user_roles",
+            "x~session!id",
+            "x_scope",
+            "x_forwarded.for",
+            "forwarded",
+            "x_real_ip",
+            "transfer_encoding",
+            "content_length",
+            "x_request_id",
+            "connection",
+            "te",
+        ] {
+            assert!(is_ours(name), "{name}");
+        }
+        for name in [
+            "x-user",
+            "x-user-identity",
+            "x_custom",
+            "accept",
+            "cookie",
+            "scope",
+            "x-scopes",
+        ] {
+            assert!(!is_ours(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_needs_quoting_is_none() {
+        let host_of = |value: &'static str| {
+            let request = TestRequest::get()
+                .insert_header((inbound::HOST, value))
+                .to_http_request();
+            host(&request).map(str::to_owned)
+        };
+        assert_eq!(host_of("localhost:8000").as_deref(), Some("localhost:8000"));
+        assert_eq!(host_of("[::1]:8000").as_deref(), Some("[::1]:8000"));
+        assert_eq!(host_of("a\";proto=https"), None);
+        assert_eq!(host_of("a, b"), None);
+        let absolute = TestRequest::with_uri("http://a.example/x")
+            .insert_header((inbound::HOST, "b.example"))
+            .to_http_request();
+        assert_eq!(host(&absolute), Some("a.example"));
+    }
+
+    #[test]
+    fn an_ipv6_client_is_quoted() {
+        assert_eq!(
+            forwarded(Some(std::net::Ipv6Addr::LOCALHOST.into()), "a:80"),
+            "for=\"[::1]\";host=\"a:80\";proto=http"
+        );
+    }
+
+    #[test]
+    fn a_trace_is_passed_on_only_when_everybody_can_read_it() {
+        let traced = |value: &str| {
+            is_traced(
+                TestRequest::get()
+                    .insert_header(("traceparent", value))
+                    .to_http_request()
+                    .headers(),
+            )
+        };
+        assert!(traced("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+        assert!(traced(&new_trace()));
+        for bad in [
+            "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        ] {
+            assert!(!traced(bad), "{bad}");
+        }
+    }
+}

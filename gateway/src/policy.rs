@@ -1,0 +1,39 @@
+//! What a caller whose token is good must have besides, to get through a route.
+
+use actix_web::http::header::WWW_AUTHENTICATE;
+use portcullis_client::Claims;
+use service_kit::Problem;
+
+use crate::routes::Route;
+
+/// Why a caller is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Denied {
+    #[error("a scope is missing")]
+    Scope,
+    #[error("none of the roles is held")]
+    Role,
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            // RFC 6750 section 3.1
+            Denied::Scope => {
+                Self::forbidden().header(WWW_AUTHENTICATE, "Bearer realm=\"api\", error=\"insufficient_scope\"")
+            }
+            Denied::Role => Self::forbidden(),
+        }
+    }
+}
+
+/// Whether `claims` have every scope and one of the roles that `route` asks for.
+pub(crate) fn check(route: &Route, claims: &Claims) -> Result<(), Denied> {
+    if !route.scopes.iter().all(|scope| claims.has_scope(scope)) {
+        return Err(Denied::Scope);
+    }
+    if !(route.roles.is_empty() || route.roles.iter().any(|role| claims.has_role(role))) {
+        return Err(Denied::Role);
+    }
+    Ok(())
+}

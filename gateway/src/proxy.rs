@@ -1,0 +1,190 @@
+//! Forwarding a request that was let through, and its answer.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix_web::body::{BodySize, BoxBody};
+use actix_web::dev::Payload;
+use actix_web::http::{ConnectionType, Method, StatusCode};
+use actix_web::{HttpRequest, HttpResponse};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
+use hyper::{Request, Response, Uri};
+
+use crate::admission::Caller;
+use crate::body::{Progress, RequestBody, ResponseBody, Sending};
+use crate::error::ProxyError;
+use crate::headers;
+use crate::routes::Route;
+use crate::upstream::{Lease, Pool, Target};
+
+/// A request on its way to an upstream.
+pub(crate) struct Passage<'a> {
+    pub(crate) request: &'a HttpRequest,
+    pub(crate) route: &'a Route,
+    pub(crate) caller: Option<&'a Caller>,
+    pub(crate) host: &'a str,
+    /// The normal path, without what the route strips.
+    pub(crate) path: &'a str,
+    /// The longest pause between two pieces of a body.
+    pub(crate) body_timeout: Duration,
+}
+
+/// Why one attempt failed.
+enum Failed {
+    /// Nothing was sent; here is the body again.
+    Unsent(RequestBody, hyper::Error),
+    /// The upstream broke off.
+    Broken(hyper::Error),
+    /// Trying again is of no use.
+    For(ProxyError),
+}
+
+impl Passage<'_> {
+    /// Sends the request to a target of `pool` and begins to answer with what it says. Each other target is tried when
+    /// one cannot be connected to. A request that was sent is sent again only when it is idempotent and has no body.
+    pub(crate) async fn forward(&self, pool: &Rc<Pool>, payload: Payload) -> Result<HttpResponse, ProxyError> {
+        let received = self.request.headers();
+        let progress = Progress::new(headers::has_body(received));
+        let mut body = match progress.state() {
+            Sending::Underway => {
+                let length = headers::content_length(received);
+                RequestBody::streamed(payload, length, self.route.body_limit, Rc::clone(&progress))
+            }
+            _ => RequestBody::Empty,
+        };
+        let may_repeat = body.is_empty() && self.request.method().is_idempotent();
+        let (mut tried, mut fresh) = (0, false);
+        let mut last = ProxyError::BadAnswer;
+        while let Some(target) = pool.pick(tried) {
+            let mut lease = match pool.lease(target, fresh, &progress).await {
+                Ok(lease) => lease,
+                Err(error) => {
+                    last = error;
+                    tried |= 1 << target;
+                    continue;
+                }
+            };
+            let request = self.write(&pool.upstream.targets[target], body)?;
+            let failed = match self.exchange(&mut lease, request, &progress).await {
+                Ok(response) => return self.answer(response, lease),
+                Err(failed) => failed,
+            };
+            (body, last) = match failed {
+                Failed::Unsent(body, error) => (body, ProxyError::Upstream(error)),
+                Failed::Broken(error) if may_repeat => (RequestBody::Empty, ProxyError::Upstream(error)),
+                Failed::Broken(error) => return Err(ProxyError::Upstream(error)),
+                Failed::For(error) => return Err(error),
+            };
+            // A connection that was kept may have been closed by its other end; a new one tells about the target.
+            if !lease.reused {
+                tried |= 1 << target;
+            }
+            fresh = true;
+        }
+        Err(last)
+    }
+
+    fn write(&self, target: &Target, body: RequestBody) -> Result<Request<RequestBody>, ProxyError> {
+        let mut headers = headers::toward_upstream(self.request, self.host, self.route.auth, self.caller);
+        headers.insert(HOST, target.host.clone());
+        let method = self.request.method();
+        match body.length() {
+            None => {
+                headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            }
+            // RFC 9110 section 8.6: a method that gives its content a meaning says that there is none.
+            Some(0) if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+            }
+            Some(0) => {}
+            Some(length) => {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            }
+        }
+        let mut uri = String::with_capacity(target.base.len() + self.request.uri().to_string().len());
+        uri.push_str(&target.base);
+        uri.push_str(self.path);
+        if let Some(query) = self.request.uri().query() {
+            uri.push('?');
+            uri.push_str(query);
+        }
+        let mut request = Request::new(body);
+        *request.method_mut() =
+            hyper::Method::from_bytes(method.as_str().as_bytes()).map_err(hyper::http::Error::from)?;
+        *request.uri_mut() = Uri::try_from(uri).map_err(hyper::http::Error::from)?;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    /// Waits for the head of the answer for as long as the route allows, counted from when the last of the request moved.
+    async fn exchange(
+        &self,
+        lease: &mut Lease,
+        request: Request<RequestBody>,
+        progress: &Progress,
+    ) -> Result<Response<Incoming>, Failed> {
+        let mut sent = pin!(lease.sender.try_send_request(request));
+        loop {
+            let limit = match progress.state() {
+                Sending::Underway => self.body_timeout,
+                _ => self.route.timeout,
+            };
+            let left = limit.saturating_sub(progress.quiet());
+            if left.is_zero() {
+                return Err(Failed::For(match progress.state() {
+                    Sending::Underway if progress.awaits_client() => ProxyError::ClientPaused,
+                    _ => ProxyError::Timeout,
+                }));
+            }
+            match tokio::time::timeout(left, sent.as_mut()).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) => return Err(self.failed(error, progress)),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn failed(&self, mut error: TrySendError<Request<RequestBody>>, progress: &Progress) -> Failed {
+        let unsent = error.take_message();
+        match (progress.state(), unsent) {
+            (Sending::TooLarge, _) => Failed::For(ProxyError::TooLarge(self.route.body_limit)),
+            (Sending::Broken, _) => Failed::For(ProxyError::ClientBroke),
+            (_, Some(request)) => Failed::Unsent(request.into_body(), error.into_error()),
+            (_, None) => Failed::Broken(error.into_error()),
+        }
+    }
+
+    fn answer(&self, response: Response<Incoming>, lease: Lease) -> Result<HttpResponse, ProxyError> {
+        let (head, incoming) = response.into_parts();
+        let status = StatusCode::from_u16(head.status.as_u16()).map_err(|_| ProxyError::BadAnswer)?;
+        // We asked for no other protocol.
+        if status.is_informational() {
+            return Err(ProxyError::BadAnswer);
+        }
+        let length = head.headers.get(CONTENT_LENGTH);
+        let size = match (status, length.and_then(|length| length.to_str().ok()?.parse().ok())) {
+            (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED, _) => BodySize::None,
+            (StatusCode::RESET_CONTENT, _) => BodySize::Sized(0),
+            (_, Some(length)) => BodySize::Sized(length),
+            (_, None) => BodySize::Stream,
+        };
+        let body = ResponseBody::new(incoming, size, lease, self.body_timeout);
+        let mut answer = HttpResponse::with_body(status, BoxBody::new(body));
+        headers::toward_client(&head.headers, answer.headers_mut());
+        if let (StatusCode::NOT_MODIFIED, Some(length)) = (status, length)
+            && let Ok(length) = actix_web::http::header::HeaderValue::from_bytes(length.as_bytes())
+        {
+            answer
+                .headers_mut()
+                .insert(actix_web::http::header::CONTENT_LENGTH, length);
+        }
+        if size == BodySize::Stream && !headers::takes_chunks(self.request) {
+            answer.head_mut().no_chunking(true);
+            answer.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        Ok(answer)
+    }
+}

@@ -1,0 +1,364 @@
+//! Which route a request takes: a tree of path segments, compiled once, as fast with a thousand routes as with ten.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::Method;
+
+use crate::config::{Auth, Config, RouteConfig, Stale};
+use crate::path;
+
+/// The largest body that the endpoints for logging in and the like take.
+const FORM: u64 = 64 * 1024;
+
+/// Path, upstream, authentication and body limit of the routes that always exist.
+const BUILT_IN: &[(&str, &str, Auth, Option<u64>)] = &[
+    ("/api/auth/register", "identity", Auth::None, Some(FORM)),
+    ("/api/auth/login", "identity", Auth::None, Some(FORM)),
+    ("/token", "identity", Auth::None, Some(FORM)),
+    ("/api/auth/me", "identity", Auth::Required, None),
+    ("/api/auth/password", "identity", Auth::Required, None),
+    ("/api/user", "identity", Auth::Required, None),
+    ("/api/admin", "identity", Auth::Required, None),
+    ("/api/auth/refresh", "token", Auth::None, Some(FORM)),
+    ("/token/refresh", "token", Auth::None, Some(FORM)),
+    ("/api/auth/logout", "token", Auth::None, Some(FORM)),
+    ("/logout", "token", Auth::Required, None),
+    ("/api/auth/sessions", "token", Auth::Required, None),
+    ("/.well-known", "token", Auth::None, None),
+    ("/oauth", "token", Auth::None, None),
+    ("/home", "home", Auth::Required, None),
+];
+
+/// What makes two routes the same.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    path: String,
+    host: Option<String>,
+    methods: BTreeSet<String>,
+}
+
+impl Key {
+    pub(crate) fn of(route: &RouteConfig) -> Self {
+        Self {
+            path: path::segments(&route.path).fold(String::new(), |path, segment| path + "/" + segment),
+            host: route.host.as_deref().map(plain_host),
+            methods: route.methods.iter().map(|method| method.to_ascii_uppercase()).collect(),
+        }
+    }
+}
+
+/// The operator's routes, then those that always exist and that none of the operator's replaces.
+pub(crate) fn all(config: &Config) -> Vec<RouteConfig> {
+    let taken: HashSet<Key> = config.routes.iter().map(Key::of).collect();
+    let built_in = BUILT_IN.iter().map(|(path, upstream, auth, body_limit)| {
+        let mut route = RouteConfig::new(path, upstream);
+        route.auth = *auth;
+        route.body_limit = body_limit.unwrap_or(route.body_limit);
+        route
+    });
+    let kept = built_in.filter(|route| !taken.contains(&Key::of(route)));
+    config.routes.iter().cloned().chain(kept).collect()
+}
+
+/// Where a request goes and what it must satisfy.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Route {
+    /// The path prefix: what logs call the route.
+    pub(crate) name: String,
+    /// The place of the upstream among those of the configuration, in the order of their names.
+    pub(crate) upstream: usize,
+    pub(crate) auth: Auth,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) roles: Vec<String>,
+    pub(crate) stale: Stale,
+    pub(crate) body_limit: u64,
+    pub(crate) timeout: Duration,
+    pub(crate) strip_prefix: bool,
+}
+
+/// What a look-up found.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Found<'a> {
+    Route(&'a Arc<Route>),
+    /// The path is routed, but not for this method; these are.
+    OtherMethods(String),
+    Nothing,
+}
+
+/// Routes of one path and host: those for all methods, and those for some.
+#[derive(Debug, Default)]
+struct ByMethod {
+    any: Option<Arc<Route>>,
+    some: Vec<(Method, Arc<Route>)>,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    children: HashMap<Box<str>, Node>,
+    by_host: HashMap<Box<str>, ByMethod>,
+    any_host: Option<ByMethod>,
+}
+
+/// All routes, compiled.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    root: Node,
+    /// Most tables name no host, and then nobody looks at it.
+    names_hosts: bool,
+}
+
+impl Table {
+    /// Compiles `routes`; one whose upstream does not exist is left out. Of two for the same thing the first counts.
+    pub(crate) fn compile(routes: &[RouteConfig], upstream: impl Fn(&str) -> Option<usize>) -> Self {
+        let mut table = Self::default();
+        for config in routes {
+            if let Some(upstream) = upstream(&config.upstream) {
+                table.add(config, upstream);
+            }
+        }
+        table
+    }
+
+    fn add(&mut self, config: &RouteConfig, upstream: usize) {
+        let key = Key::of(config);
+        let route = Arc::new(Route {
+            name: if key.path.is_empty() {
+                "/".to_owned()
+            } else {
+                key.path.clone()
+            },
+            upstream,
+            auth: config.auth,
+            scopes: config.scopes.clone(),
+            roles: config.roles.clone(),
+            stale: config.stale,
+            body_limit: config.body_limit,
+            timeout: config.timeout,
+            strip_prefix: config.strip_prefix,
+        });
+        let mut node = &mut self.root;
+        for segment in path::segments(&key.path) {
+            node = node.children.entry(segment.into()).or_default();
+        }
+        let by_method = match key.host {
+            Some(host) => {
+                self.names_hosts = true;
+                node.by_host.entry(host.into()).or_default()
+            }
+            None => node.any_host.get_or_insert_default(),
+        };
+        if key.methods.is_empty() {
+            by_method.any.get_or_insert(route);
+            return;
+        }
+        let methods: Vec<Method> = key
+            .methods
+            .iter()
+            .filter_map(|name| Method::from_bytes(name.as_bytes()).ok())
+            .collect();
+        for method in &methods {
+            by_method.add(method, &route);
+        }
+        // RFC 9110 section 9.3.2: HEAD is GET without the content.
+        if methods.contains(&Method::GET) {
+            by_method.add(&Method::HEAD, &route);
+        }
+    }
+
+    /// The route of the longest prefix of `path` (a normal one) that is routed at all for `host`: there, one that names
+    /// the host before one that does not, and one that names the method before one that does not. A shorter prefix is
+    /// never fallen back to: that might be a less guarded route.
+    pub(crate) fn find(&self, host: &str, method: &Method, path: &str) -> Found<'_> {
+        let host = if self.names_hosts {
+            plain_host(host)
+        } else {
+            String::new()
+        };
+        let mut node = &self.root;
+        let mut best = node.candidates(&host);
+        for segment in path::segments(path) {
+            match node.children.get(segment) {
+                None => break,
+                Some(child) => node = child,
+            }
+            best = node.candidates(&host).or(best);
+        }
+        let Some((named, any)) = best else {
+            return Found::Nothing;
+        };
+        match named.and_then(|routes| routes.get(method)).or_else(|| any?.get(method)) {
+            Some(route) => Found::Route(route),
+            None => Found::OtherMethods(allowed([named, any])),
+        }
+    }
+}
+
+type Candidates<'a> = (Option<&'a ByMethod>, Option<&'a ByMethod>);
+
+impl Node {
+    fn candidates(&self, host: &str) -> Option<Candidates<'_>> {
+        let named = if self.by_host.is_empty() {
+            None
+        } else {
+            self.by_host.get(host)
+        };
+        let any = self.any_host.as_ref();
+        (named.is_some() || any.is_some()).then_some((named, any))
+    }
+}
+
+impl ByMethod {
+    fn add(&mut self, method: &Method, route: &Arc<Route>) {
+        if !self.some.iter().any(|(known, _)| known == method) {
+            self.some.push((method.clone(), Arc::clone(route)));
+        }
+    }
+
+    fn get(&self, method: &Method) -> Option<&Arc<Route>> {
+        let named = self.some.iter().find(|(known, _)| known == method);
+        named.map(|(_, route)| route).or(self.any.as_ref())
+    }
+}
+
+fn allowed(candidates: [Option<&ByMethod>; 2]) -> String {
+    let methods: BTreeSet<&str> = candidates
+        .into_iter()
+        .flatten()
+        .flat_map(|routes| routes.some.iter().map(|(method, _)| method.as_str()))
+        .collect();
+    methods.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// A host without its port and final dot, in lower case.
+fn plain_host(host: &str) -> String {
+    let name = match host.rfind([':', ']']) {
+        Some(at) if host.as_bytes()[at] == b':' => &host[..at],
+        _ => host,
+    };
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn route(path: &str, host: Option<&str>, methods: &[&str]) -> RouteConfig {
+        let mut route = RouteConfig::new(path, "home");
+        route.host = host.map(str::to_owned);
+        route.methods = methods.iter().map(|method| (*method).to_owned()).collect();
+        route
+    }
+
+    fn table(routes: &[RouteConfig]) -> Table {
+        Table::compile(routes, |_| Some(0))
+    }
+
+    fn name(table: &Table, host: &str, method: &Method, path: &str) -> String {
+        match table.find(host, method, path) {
+            Found::Route(route) => route.name.clone(),
+            Found::OtherMethods(allowed) => format!("405 {allowed}"),
+            Found::Nothing => "404".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_and_prefixes_end_at_segment_borders() {
+        let table = table(&[
+            route("/token", None, &[]),
+            route("/token/refresh", None, &[]),
+            route("/home", None, &[]),
+        ]);
+        for (path, found) in [
+            ("/token", "/token"),
+            ("/token/", "/token"),
+            ("/token/refresh", "/token/refresh"),
+            ("/token/refresh/", "/token/refresh"),
+            ("/token/refreshed", "/token"),
+            ("/home/a/b", "/home"),
+            ("/homework", "404"),
+            ("/", "404"),
+        ] {
+            assert_eq!(name(&table, "", &Method::GET, path), found, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_method_that_is_not_routed_never_falls_back_to_a_shorter_prefix() {
+        let table = table(&[
+            route("/a", None, &[]),
+            route("/a/b", None, &["get"]),
+            route("/a/b", Some("x"), &["PUT"]),
+        ]);
+        assert_eq!(name(&table, "", &Method::HEAD, "/a/b"), "/a/b");
+        assert_eq!(name(&table, "", &Method::POST, "/a/b/c"), "405 GET, HEAD");
+        assert_eq!(name(&table, "X.:80", &Method::PUT, "/a/b"), "/a/b");
+        assert_eq!(name(&table, "x", &Method::POST, "/a/b"), "405 GET, HEAD, PUT");
+        assert_eq!(name(&table, "", &Method::POST, "/a/c"), "/a");
+    }
+
+    #[test]
+    fn a_host_may_be_an_address() {
+        assert_eq!(plain_host("[::1]:80"), "[::1]");
+        assert_eq!(plain_host("[::1]"), "[::1]");
+        assert_eq!(plain_host("LocalHost:80"), "localhost");
+    }
+
+    /// What [`Table::find`] says, by looking at every route.
+    fn naive(routes: &[RouteConfig], host: &str, method: &Method, path: &str) -> Option<usize> {
+        let split = |path: &str| path::segments(path).map(str::to_owned).collect::<Vec<_>>();
+        let (path, host) = (split(path), plain_host(host));
+        let fits = |route: &RouteConfig| {
+            path.starts_with(&split(&route.path)) && route.host.as_deref().is_none_or(|name| plain_host(name) == host)
+        };
+        let longest = routes
+            .iter()
+            .filter(|route| fits(route))
+            .map(|route| split(&route.path).len())
+            .max()?;
+        let takes = |route: &RouteConfig| {
+            let named = |name: &str| route.methods.iter().any(|method| method == name);
+            named(method.as_str()) || (*method == Method::HEAD && named("GET"))
+        };
+        let candidates = routes.iter().enumerate().filter(|(_, route)| {
+            fits(route) && split(&route.path).len() == longest && (route.methods.is_empty() || takes(route))
+        });
+        // `max_by_key` takes the last of equals, and the first is wanted.
+        let best = candidates
+            .rev()
+            .max_by_key(|(_, route)| (route.host.is_some(), takes(route)));
+        best.map(|(index, _)| index)
+    }
+
+    fn routes() -> impl Strategy<Value = Vec<RouteConfig>> {
+        let path = prop::collection::vec("[ab]", 0..4).prop_map(|segments| format!("/{}", segments.join("/")));
+        let host = prop::option::of("[xy]");
+        let methods = prop::sample::subsequence(vec!["GET", "POST", "HEAD"], 0..3);
+        let one = (path, host, methods).prop_map(|(path, host, methods)| route(&path, host.as_deref(), &methods));
+        prop::collection::vec(one, 0..12)
+    }
+
+    proptest! {
+        #[test]
+        fn the_tree_agrees_with_looking_at_every_route(
+            routes in routes(), host in "[xyz]", method in prop::sample::select(vec![Method::GET, Method::HEAD, Method::PUT]),
+            path in prop::collection::vec("[abc]", 0..5),
+        ) {
+            // The timeout tells routes apart, since several may have one name.
+            let routes: Vec<RouteConfig> = routes.into_iter().enumerate().map(|(index, mut route)| {
+                route.body_limit = index as u64;
+                route
+            }).collect();
+            let path = format!("/{}", path.join("/"));
+            let table = table(&routes);
+            let found = match table.find(&host, &method, &path) {
+                Found::Route(route) => Some(route.body_limit),
+                Found::OtherMethods(_) | Found::Nothing => None,
+            };
+            prop_assert_eq!(found, naive(&routes, &host, &method, &path).map(|index| index as u64));
+        }
+    }
+}

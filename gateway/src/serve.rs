@@ -1,0 +1,212 @@
+//! A request's way through: match, authenticate, authorize, forward.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
+use futures_util::StreamExt;
+use portcullis_client::{Claims, Verifier};
+use serde_json::json;
+use service_kit::{Problem, RequestId, clock};
+
+use crate::error::ProxyError;
+use crate::proxy::Passage;
+use crate::routes::{Found, Route, Table};
+use crate::upstream::{Pool, Upstream};
+use crate::{admission, cors, headers, path, policy};
+
+/// The largest head of a request that is taken, in bytes of names and values.
+const HEADERS: usize = 64 * 1024;
+/// How much of a body that is refused is read and thrown away, so that a client that is still sending hears the answer.
+const DRAIN: usize = 32 * 1024 * 1024;
+/// And for how long.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// What all workers share.
+pub(crate) struct Gateway {
+    pub(crate) table: Table,
+    pub(crate) upstreams: Vec<Arc<Upstream>>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) body_timeout: Duration,
+    pub(crate) access_log: bool,
+}
+
+/// A worker: the gateway, and this thread's own connections.
+pub(crate) struct Worker {
+    gateway: Arc<Gateway>,
+    pools: Vec<Rc<Pool>>,
+}
+
+/// What was found out about a request, for the log.
+struct Seen {
+    route: Arc<Route>,
+    claims: Option<Arc<Claims>>,
+}
+
+impl Worker {
+    pub(crate) fn new(gateway: &Arc<Gateway>, connect_timeout: Duration, idle_timeout: Duration) -> Self {
+        let pools = gateway
+            .upstreams
+            .iter()
+            .map(|upstream| Pool::new(Arc::clone(upstream), connect_timeout, idle_timeout));
+        Self {
+            gateway: Arc::clone(gateway),
+            pools: pools.collect(),
+        }
+    }
+
+    async fn answer(&self, request: &HttpRequest, payload: &mut Payload) -> Result<HttpResponse, Problem> {
+        if headers::size(request.headers()) > HEADERS {
+            return Err(Problem::new(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "headers_too_large",
+                format!("The request headers are larger than the {HEADERS} bytes allowed here."),
+            ));
+        }
+        let method = request.method();
+        if matches!(*method, Method::TRACE | Method::CONNECT) {
+            let allow = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
+            return Err(Problem::method_not_allowed(method.as_str(), allow));
+        }
+        let host = headers::host(request).ok_or_else(|| {
+            Problem::bad_request("bad_host", "The Host header is not a host name and perhaps a port.")
+        })?;
+        let path = path::normalise(request.uri().path())?;
+        if path::is_internal(&path) {
+            return Err(Problem::not_found());
+        }
+        let route = match self.gateway.table.find(host, method, &path) {
+            Found::Route(route) => Arc::clone(route),
+            Found::OtherMethods(allow) => return Err(Problem::method_not_allowed(method.as_str(), &allow)),
+            Found::Nothing if path == "/" && matches!(*method, Method::GET | Method::HEAD) => return Ok(welcome()),
+            Found::Nothing => return Err(Problem::not_found()),
+        };
+        self.pass(request, payload, host, &path, route).await
+    }
+
+    async fn pass(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+        host: &str,
+        path: &str,
+        route: Arc<Route>,
+    ) -> Result<HttpResponse, Problem> {
+        see(request, &route, None);
+        if headers::content_length(request.headers()).is_some_and(|length| length > route.body_limit) {
+            return Err(ProxyError::TooLarge(route.body_limit).into());
+        }
+        let caller = admission::admit(&self.gateway.verifier, &route, request.headers()).await?;
+        if let Some(caller) = &caller {
+            see(request, &route, Some(&caller.claims));
+            policy::check(&route, &caller.claims)?;
+        }
+        let path = forwarded_path(&route, path);
+        if path::is_internal(path) {
+            return Err(Problem::not_found());
+        }
+        let pool = self.pools.get(route.upstream).ok_or_else(Problem::not_found)?;
+        let passage = Passage {
+            request,
+            route: &route,
+            caller: caller.as_ref(),
+            host,
+            path,
+            body_timeout: self.gateway.body_timeout,
+        };
+        Ok(passage.forward(pool, payload.take()).await?)
+    }
+}
+
+/// `path` without the prefix, if the route strips it.
+fn forwarded_path<'a>(route: &Route, path: &'a str) -> &'a str {
+    if !route.strip_prefix || route.name == "/" {
+        return path;
+    }
+    match path.strip_prefix(route.name.as_str()) {
+        Some("") | None => "/",
+        Some(rest) => rest,
+    }
+}
+
+fn see(request: &HttpRequest, route: &Arc<Route>, claims: Option<&Arc<Claims>>) {
+    request.extensions_mut().insert(Seen {
+        route: Arc::clone(route),
+        claims: claims.map(Arc::clone),
+    });
+}
+
+fn welcome() -> HttpResponse {
+    HttpResponse::Ok().json(json!({
+        "name": "portcullis",
+        "version": env!("CARGO_PKG_VERSION"),
+        "docs": "POST /api/auth/register, then GET /home with the access token as a bearer token.",
+    }))
+}
+
+/// Every request that is no preflight.
+pub(crate) async fn serve(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
+    let mut payload = payload.into_inner();
+    let worker = request
+        .app_data::<Rc<Worker>>()
+        .map(Rc::clone)
+        .ok_or_else(|| Problem::internal(anyhow::anyhow!("no worker among the app's data")))?;
+    let outcome = worker.answer(&request, &mut payload).await;
+    if outcome.is_err() && headers::has_body(request.headers()) {
+        drain(&mut payload).await;
+    }
+    outcome
+}
+
+async fn drain(payload: &mut Payload) {
+    let read = async {
+        let mut read = 0;
+        while let Some(Ok(piece)) = payload.next().await {
+            read += piece.len();
+            if read > DRAIN {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIME, read).await;
+}
+
+/// What happens around every request: the last word on its headers, and its line in the log.
+pub(crate) async fn surround(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let started = clock::instant();
+    let preflight = cors::is_preflight(&request);
+    let logged = request
+        .app_data::<Rc<Worker>>()
+        .is_some_and(|worker| worker.gateway.access_log);
+    let response = cors::settle(next.call(request).await?.map_into_boxed_body(), preflight);
+    if logged {
+        write_log(&response, started.elapsed());
+    }
+    Ok(response)
+}
+
+/// One line a request. The query is left out: it may hold secrets.
+fn write_log(response: &ServiceResponse<BoxBody>, took: Duration) {
+    let request = response.request();
+    let extensions = request.extensions();
+    let seen = extensions.get::<Seen>();
+    log::info!(
+        target: "access",
+        method = request.method().as_str(),
+        path = request.uri().path(),
+        status = response.status().as_u16(),
+        ms:% = format_args!("{:.2}", took.as_secs_f64() * 1000.0),
+        request_id = extensions.get::<RequestId>().map_or("", |id| id.0.as_str()),
+        route = seen.map_or("", |seen| seen.route.name.as_str()),
+        user_id = seen.and_then(|seen| seen.claims.as_ref()).map_or("", |claims| claims.sub.as_str());
+        "request"
+    );
+}
