@@ -4,7 +4,7 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpRequest};
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 
 use crate::{Problem, clock};
 
@@ -63,10 +63,11 @@ pub async fn handle(
                 .map_or_else(|| error.to_string(), |cause| format!("{cause:#}"));
             log::error!(role, request_id = id.0.as_str(), status = response.status().as_u16(), cause = cause.as_str(); "request failed");
         }
-        response = match problem {
+        let shaped = match problem {
             Some(problem) => problem.response(Some(&id.0), accept.as_deref()),
             None => foreign(error).response(Some(&id.0), accept.as_deref()),
         };
+        response = with_headers_of(&response, shaped);
     }
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(X_REQUEST_ID, value);
@@ -75,6 +76,17 @@ pub async fn handle(
     metrics::counter!("http_requests_total", "role" => role, "method" => known_method(&method), "status" => status_label(status)).increment(1);
     metrics::histogram!("http_request_duration_seconds", "role" => role).record(started.elapsed().as_secs_f64());
     Ok(ServiceResponse::new(request, response))
+}
+
+/// `shaped` with the headers that middleware further in (CORS, say) gave to `response`, unless it has its own.
+fn with_headers_of(response: &HttpResponse, mut shaped: HttpResponse) -> HttpResponse {
+    let own: Vec<_> = shaped.headers().keys().cloned().collect();
+    for (name, value) in response.headers() {
+        if !own.contains(name) {
+            shaped.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    shaped
 }
 
 /// An error that actix itself raised (a malformed path, a broken body), in our shape.
