@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Route, web};
 use anyhow::Context;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
@@ -27,6 +27,7 @@ pub struct Running {
     public: (ServerHandle, JoinHandle<std::io::Result<()>>),
     admin: ServerHandle,
     tasks: Vec<JoinHandle<()>>,
+    before_stop: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl std::fmt::Debug for Running {
@@ -61,7 +62,16 @@ impl Running {
             public: (handle, public),
             admin: admin_handle,
             tasks,
+            before_stop: None,
         })
+    }
+
+    /// Calls `end` first when the role is stopped: for streams that would otherwise never finish by themselves.
+    pub fn before_stop(self, end: impl FnOnce() + Send + 'static) -> Self {
+        Self {
+            before_stop: Some(Box::new(end)),
+            ..self
+        }
     }
 
     /// The base URL of the public listener.
@@ -71,7 +81,10 @@ impl Running {
     }
 
     /// Stops accepting, lets what is in flight finish for up to [`GRACE_SECONDS`], then ends the background tasks.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
+        if let Some(end) = self.before_stop.take() {
+            end();
+        }
         self.public.0.stop(true).await;
         self.end().await;
     }
@@ -112,6 +125,14 @@ pub fn workers(configured: usize, most: usize) -> usize {
         0 => std::thread::available_parallelism().map_or(1, usize::from).min(most),
         n => n,
     }
+}
+
+/// What a resource answers to methods it does not have: 405 with what it allows, as in `"GET, HEAD"`.
+#[must_use]
+pub fn allow_only(allow: &'static str) -> Route {
+    web::to(move |request: HttpRequest| async move {
+        Err::<HttpResponse, _>(Problem::method_not_allowed(request.method().as_str(), allow))
+    })
 }
 
 fn metrics_handle() -> &'static PrometheusHandle {

@@ -1,0 +1,6 @@
+DROP TABLE feed;
+DROP TABLE clients;
+DROP TABLE keys;
+DROP TABLE revocations;
+DROP TABLE subjects;
+DROP TABLE sessions;

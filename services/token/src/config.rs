@@ -1,0 +1,166 @@
+//! The `[token]` section of the configuration.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use portcullis_client::VerifierConfig;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use service_kit::config::Mistake;
+use url::Url;
+
+use crate::keys::Algorithm;
+use crate::secret::MIN_SECRET_LENGTH;
+
+/// The longest life an access token may be given; a key is kept for verifying this much longer than it signs.
+pub const LONGEST_ACCESS_TTL: Duration = Duration::from_hours(1);
+
+/// What happens when a superseded refresh token is shown outside its windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnReuse {
+    /// The session ends.
+    Revoke,
+    /// The token is refused and the session lives on.
+    Deny,
+}
+
+/// A service account that the configuration itself declares.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientConfig {
+    /// Its secret, at least 32 characters.
+    pub secret: SecretString,
+    /// What it may do.
+    #[serde(deserialize_with = "service_kit::config::list")]
+    pub scopes: Vec<String>,
+}
+
+/// The `[token]` section; `defaults.toml` says what each key means.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "defaults.toml documents every key")]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub admin_listen: SocketAddr,
+    pub workers: usize,
+    pub url: Url,
+    pub store_url: String,
+    pub root_secret: SecretString,
+    #[serde(default)]
+    pub previous_root_secrets: Vec<SecretString>,
+    pub issuer: String,
+    pub audience: String,
+    pub algorithm: Algorithm,
+    #[serde(with = "humantime_serde")]
+    pub access_ttl: Duration,
+    #[serde(with = "humantime_serde")]
+    pub refresh_idle_ttl: Duration,
+    #[serde(with = "humantime_serde")]
+    pub refresh_absolute_ttl: Duration,
+    #[serde(with = "humantime_serde")]
+    pub replay_window: Duration,
+    #[serde(with = "humantime_serde")]
+    pub recovery_window: Duration,
+    pub on_reuse: OnReuse,
+    #[serde(with = "humantime_serde")]
+    pub key_rotation: Duration,
+    #[serde(with = "humantime_serde")]
+    pub leeway: Duration,
+    #[serde(with = "humantime_serde")]
+    pub max_staleness: Duration,
+    pub verified_tokens: usize,
+    #[serde(default)]
+    pub clients: BTreeMap<String, ClientConfig>,
+}
+
+impl Config {
+    /// What every verifier of this deployment insists on.
+    #[must_use]
+    pub fn verifier(&self) -> VerifierConfig {
+        VerifierConfig {
+            issuer: self.issuer.clone(),
+            audience: self.audience.clone(),
+            leeway: self.leeway,
+            max_staleness: self.max_staleness,
+            cache_size: self.verified_tokens,
+        }
+    }
+
+    /// Every mistake that can be seen without touching a store.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        let mut check = |wrong: bool, key: &str, problem: &str, remedy: &str| {
+            if wrong {
+                found.push(Mistake::in_key(key, problem, remedy));
+            }
+        };
+        check(
+            self.root_secret.expose_secret().len() < MIN_SECRET_LENGTH,
+            "token.root_secret",
+            "is missing or shorter than 32 characters",
+            "Put a random one in a file (openssl rand -base64 32) and name it in PORTCULLIS_TOKEN__ROOT_SECRET_FILE.",
+        );
+        check(
+            self.access_ttl < Duration::from_secs(1) || self.access_ttl > LONGEST_ACCESS_TTL,
+            "token.access_ttl",
+            "is not between 1s and 1h",
+            "Choose a few minutes: clients refresh by themselves.",
+        );
+        check(
+            self.refresh_idle_ttl < self.access_ttl || self.refresh_absolute_ttl < self.refresh_idle_ttl,
+            "token.refresh_idle_ttl",
+            "access_ttl, refresh_idle_ttl and refresh_absolute_ttl do not grow in this order",
+            "Make each at least as long as the one before.",
+        );
+        check(
+            self.recovery_window < self.replay_window && !self.recovery_window.is_zero(),
+            "token.recovery_window",
+            "is shorter than token.replay_window",
+            "Make it longer, or 0s to switch recovery off.",
+        );
+        check(
+            self.leeway > Duration::from_mins(1),
+            "token.leeway",
+            "is more than 60s",
+            "Keep clocks in step with NTP and leave the leeway at 5s.",
+        );
+        check(
+            self.issuer.is_empty(),
+            "token.issuer",
+            "is empty",
+            "Name the public URL of the gateway.",
+        );
+        check(
+            self.audience.is_empty(),
+            "token.audience",
+            "is empty",
+            "Name whom tokens are meant for, as \"portcullis\".",
+        );
+        check(
+            self.verified_tokens == 0,
+            "token.verified_tokens",
+            "is 0",
+            "Leave room for some thousand tokens.",
+        );
+        if !self.store_url.starts_with("sqlite:") {
+            found.push(Mistake::in_key(
+                "token.store_url",
+                "names a store of an unknown kind",
+                "Write sqlite:///path/to/token.db.",
+            ));
+        }
+        for (id, client) in &self.clients {
+            if client.secret.expose_secret().len() < MIN_SECRET_LENGTH {
+                found.push(Mistake::in_key(
+                    &format!("token.clients.{id}.secret"),
+                    "is missing or shorter than 32 characters",
+                    "Make a random one (openssl rand -base64 32).",
+                ));
+            }
+        }
+        found
+    }
+}

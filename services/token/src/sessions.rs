@@ -1,0 +1,168 @@
+//! What can be done with sessions: open, refresh, log out, end all of a subject's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_client::wire::{OpenSessionRequest, Reason, Revocation, RevokeSubjectRequest, RevokedKind, TokenPair};
+use portcullis_client::{Claims, Verifier};
+use service_kit::Clock;
+
+use crate::account::Account;
+use crate::config::OnReuse;
+use crate::error::Error;
+use crate::issuer::Issuer;
+use crate::refresh_token::RefreshToken;
+use crate::rotation::{Chain, Windows};
+use crate::session::{Session, SessionId};
+use crate::store::{Rotation, RotationTerms, Store};
+
+/// Sessions, by the rules of the configuration.
+pub struct Sessions {
+    /// Where they are kept.
+    pub store: Arc<dyn Store>,
+    /// Who makes their tokens.
+    pub issuer: Arc<Issuer>,
+    /// Tells an access token shown in the place of a refresh token from garbage.
+    pub verifier: Arc<Verifier>,
+    /// How long a session lives unless it is refreshed.
+    pub idle_ttl: Duration,
+    /// How long it lives in any case.
+    pub absolute_ttl: Duration,
+    /// For how long superseded refresh tokens are answered.
+    pub windows: Windows,
+    /// What happens when one is shown later.
+    pub on_reuse: OnReuse,
+    /// Where time comes from.
+    pub clock: Clock,
+}
+
+impl std::fmt::Debug for Sessions {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Sessions")
+            .field("windows", &self.windows)
+            .finish_non_exhaustive()
+    }
+}
+
+fn after(now: i64, ttl: Duration) -> i64 {
+    now.saturating_add(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX))
+}
+
+impl Sessions {
+    /// Opens a session for somebody whom the identity service vouches for.
+    pub async fn open(&self, request: OpenSessionRequest) -> Result<TokenPair, Error> {
+        let now = self.clock.now_ms();
+        let absolute_expires_at = after(now, self.absolute_ttl);
+        let session = Session {
+            id: SessionId::new(&request.subject),
+            subject: request.subject,
+            epoch: request.epoch,
+            roles: request.roles,
+            chain: Chain::opened(now),
+            created_at: now,
+            last_used_at: now,
+            idle_expires_at: after(now, self.idle_ttl).min(absolute_expires_at),
+            absolute_expires_at,
+            access_expires_at: self.issuer.access_expiry(now),
+            user_agent: request.user_agent,
+            ip: request.ip,
+            ended: None,
+        };
+        let pair = self.issuer.pair(&session)?;
+        if self.store.open_session(session).await? {
+            Ok(pair)
+        } else {
+            Err(Error::StaleEpoch)
+        }
+    }
+
+    /// Trades a refresh token for a fresh pair.
+    pub async fn refresh(&self, presented: &str) -> Result<TokenPair, Error> {
+        let Some(token) = RefreshToken::decode(presented, &self.issuer.secrets) else {
+            return Err(self.not_a_refresh_token(presented).await);
+        };
+        let now = self.clock.now_ms();
+        let terms = RotationTerms {
+            now,
+            windows: self.windows,
+            on_reuse: self.on_reuse,
+            idle_expires_at: after(now, self.idle_ttl),
+            access_expires_at: self.issuer.access_expiry(now),
+        };
+        match self.store.rotate(token.session, token.serial, terms).await? {
+            Rotation::Granted(session) => Ok(self.issuer.pair(&session)?),
+            Rotation::Reused { subject } => {
+                log::warn!(user_id = subject.as_str(), session = token.session.to_string().as_str();
+                    "a superseded refresh token was shown: the session is ended");
+                metrics::counter!("refresh_reuse_total").increment(1);
+                Err(Error::Superseded)
+            }
+            Rotation::Denied => Err(Error::Superseded),
+            Rotation::Ended(reason) => Err(Error::SessionEnded(reason)),
+            Rotation::Expired => Err(Error::SessionExpired),
+            Rotation::Unknown => Err(Error::InvalidToken),
+        }
+    }
+
+    /// Ends the session that `refresh` belongs to. Any authentic token of a live session does, also a rotated one; it
+    /// has to belong to `bearer`, where there is one.
+    pub async fn log_out_by_refresh_token(&self, refresh: &str, bearer: Option<&Claims>) -> Result<(), Error> {
+        const ENDED: Error = Error::CannotLogOut("The session has ended already.");
+        let Some(token) = RefreshToken::decode(refresh, &self.issuer.secrets) else {
+            return Err(Error::CannotLogOut("This is not a refresh token of ours."));
+        };
+        if let Some(bearer) = bearer {
+            let session = self.store.find_session(token.session).await?.ok_or(ENDED)?;
+            if session.subject != bearer.sub {
+                return Err(Error::AnothersSession);
+            }
+        }
+        let ended = self
+            .store
+            .end_session(token.session, Reason::LoggedOut, self.clock.now_ms())
+            .await?;
+        if ended { Ok(()) } else { Err(ENDED) }
+    }
+
+    /// Ends the session that a bearer token belongs to.
+    pub async fn log_out(&self, bearer: &Claims) -> Result<(), Error> {
+        let session = bearer.sid.as_deref().and_then(|sid| sid.parse().ok());
+        let session: SessionId = session.ok_or(Error::CannotLogOut("The token belongs to no session."))?;
+        // One that has ended meanwhile is what was asked for.
+        self.store
+            .end_session(session, Reason::LoggedOut, self.clock.now_ms())
+            .await?;
+        Ok(())
+    }
+
+    /// Ends every session of a subject that is older than its new epoch. Gives how many.
+    pub async fn end_subject(&self, request: &RevokeSubjectRequest) -> Result<u64, Error> {
+        let now = self.clock.now_ms();
+        Ok(self
+            .store
+            .end_subject(&request.subject, request.epoch, request.reason, now)
+            .await?)
+    }
+
+    /// Revokes a service token, which has to be `account`'s own.
+    pub async fn revoke_token_of(&self, account: &Account, token: &Claims) -> Result<(), Error> {
+        if token.client_id != account.id {
+            return Err(Error::AnothersToken);
+        }
+        let revocation = Revocation {
+            kind: RevokedKind::Token,
+            id: token.jti.clone(),
+            reason: Reason::LoggedOut,
+            expires_at: token.exp.saturating_add(60).saturating_mul(1000),
+        };
+        Ok(self.store.revoke(revocation).await?)
+    }
+
+    async fn not_a_refresh_token(&self, presented: &str) -> Error {
+        match self.verifier.user(presented).await {
+            Ok(_) => Error::WrongTokenType,
+            Err(_) => Error::InvalidToken,
+        }
+    }
+}

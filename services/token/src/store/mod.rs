@@ -1,0 +1,149 @@
+//! What the token service remembers, in the domain's words. Two implementations, one contract suite (`contract.rs`).
+
+use async_trait::async_trait;
+use portcullis_client::wire::{Reason, Revocation};
+use service_kit::blocking::BlockingError;
+
+use crate::config::OnReuse;
+use crate::keys::StoredKey;
+use crate::rotation::{Serial, Windows};
+use crate::session::{Session, SessionId};
+
+#[cfg(test)]
+mod contract;
+pub mod sqlite;
+
+/// Why a store could not do what was asked; nothing was changed then, or the change is whole and a retry finds it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Too many calls are waiting already.
+    #[error(transparent)]
+    Busy(#[from] BlockingError),
+    /// It cannot be reached, is locked, or failed.
+    #[error("{0:#}")]
+    Unavailable(#[from] anyhow::Error),
+}
+
+/// What showing a refresh token did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// The session lives; its chain says which token to give.
+    Granted(Box<Session>),
+    /// The token was superseded; the session has been ended for it.
+    Reused {
+        /// Whose session it was.
+        subject: String,
+    },
+    /// The token was superseded; the session lives on (`on_reuse = "deny"`).
+    Denied,
+    /// The session had ended before.
+    Ended(Reason),
+    /// The session has expired.
+    Expired,
+    /// There is no such session, or no longer.
+    Unknown,
+}
+
+/// How a rotation is to be decided, and what a grant changes.
+#[derive(Clone, Copy, Debug)]
+pub struct RotationTerms {
+    /// The present, in milliseconds since the epoch; so are the other times.
+    pub now: i64,
+    /// The replay and recovery windows.
+    pub windows: Windows,
+    /// What reuse does.
+    pub on_reuse: OnReuse,
+    /// When the session expires if it is not refreshed again.
+    pub idle_expires_at: i64,
+    /// When the access token that a grant brings expires.
+    pub access_expires_at: i64,
+}
+
+/// A piece of the feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// In the order they happened.
+    pub revocations: Vec<Revocation>,
+    /// Where the next piece begins.
+    pub cursor: String,
+    /// Whether there was more than fits a piece.
+    pub more: bool,
+    /// How often the key ring had changed.
+    pub ring_version: i64,
+}
+
+/// The key ring as it was read: a change is accepted only against the version it was made from.
+#[derive(Clone, Debug)]
+pub struct StoredRing {
+    /// How often the ring has changed.
+    pub version: i64,
+    /// Its keys.
+    pub keys: Vec<StoredKey>,
+}
+
+/// A service account that an operator created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredClient {
+    /// Its id.
+    pub id: String,
+    /// [`crate::secret::fingerprint`] of its secret.
+    pub secret_hash: String,
+    /// What it may do.
+    pub scopes: Vec<String>,
+    /// When it was created, in milliseconds since the epoch.
+    pub created_at: i64,
+}
+
+/// A store of sessions, revocations, keys and service accounts. Every method is one atomic step: of any number of callers
+/// at once, in any number of processes, each sees the store before or after another's step, and a step that was
+/// acknowledged survives a crash.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Keeps a new session. `false`: the subject's epoch is higher than the session's, and nothing was kept.
+    async fn open_session(&self, session: Session) -> Result<bool, StoreError>;
+
+    /// The session of that id, as long as it is remembered.
+    async fn find_session(&self, id: SessionId) -> Result<Option<Session>, StoreError>;
+
+    /// Shows an authentic refresh token and does what the rules of [`crate::rotation`] say. Of any number of concurrent
+    /// presentations of one token at most one makes a new generation. Reuse ends the session (unless the terms say deny)
+    /// and publishes its revocation in the same step.
+    async fn rotate(&self, id: SessionId, presented: Serial, terms: RotationTerms) -> Result<Rotation, StoreError>;
+
+    /// Ends a session and publishes its revocation. `false`: it was not live at `now`, and nothing changed.
+    async fn end_session(&self, id: SessionId, reason: Reason, now: i64) -> Result<bool, StoreError>;
+
+    /// Ends every session of `subject` that was opened with an epoch below `epoch`, publishes their revocations, and
+    /// remembers the epoch, so that none can be opened with an older one. Gives how many ended. Doing it again does nothing.
+    async fn end_subject(&self, subject: &str, epoch: i64, reason: Reason, now: i64) -> Result<u64, StoreError>;
+
+    /// Publishes a revocation that is not of a session.
+    async fn revoke(&self, revocation: Revocation) -> Result<(), StoreError>;
+
+    /// Revocations after `cursor`, or every one alive at `now` when the cursor is absent, malformed or of another feed.
+    async fn revocations_after(&self, cursor: Option<&str>, now: i64) -> Result<Batch, StoreError>;
+
+    /// Waits until there may be something new to read from [`Store::revocations_after`]; may return early.
+    async fn changed(&self);
+
+    /// The key ring.
+    async fn ring(&self) -> Result<StoredRing, StoreError>;
+
+    /// Replaces the key ring. `false`: somebody else has changed it since `version`, and nothing was replaced.
+    async fn replace_ring(&self, version: i64, keys: Vec<StoredKey>) -> Result<bool, StoreError>;
+
+    /// Keeps a new service account. `false`: there is one of that id.
+    async fn create_client(&self, client: StoredClient) -> Result<bool, StoreError>;
+
+    /// The service account of that id.
+    async fn find_client(&self, id: &str) -> Result<Option<StoredClient>, StoreError>;
+
+    /// Every service account, by id.
+    async fn list_clients(&self) -> Result<Vec<StoredClient>, StoreError>;
+
+    /// Removes a service account and publishes its revocation, which lasts until `revoked_until`. `false`: there is none.
+    async fn delete_client(&self, id: &str, revoked_until: i64) -> Result<bool, StoreError>;
+
+    /// Forgets what expired before `now`; gives how many records went.
+    async fn sweep(&self, now: i64) -> Result<usize, StoreError>;
+}
