@@ -97,3 +97,52 @@ impl fmt::Debug for Config {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config {
+            listen: ([127, 0, 0, 1], 8001).into(),
+            admin_listen: ([127, 0, 0, 1], 9001).into(),
+            workers: 0,
+            client_id: "identity".to_owned(),
+            client_secret: SecretString::from("hidden"),
+            database_url: "postgres://identity:hidden@localhost/identity".to_owned(),
+            database_pool: 8,
+            bcrypt_cost: 12,
+            hashing_threads: 0,
+            hashing_queue: 32,
+        }
+    }
+
+    #[test]
+    fn a_configuration_shown_for_debugging_shows_no_secret() {
+        assert!(!format!("{:?}", config()).contains("hidden"));
+    }
+
+    #[test]
+    fn every_mistake_names_its_key() {
+        assert!(config().mistakes().is_empty());
+        let wrong = Config {
+            database_url: "mysql://identity:hidden@localhost".to_owned(),
+            bcrypt_cost: 3,
+            database_pool: 0,
+            client_id: String::new(),
+            client_secret: SecretString::default(),
+            ..config()
+        };
+        let mistakes = wrong.mistakes();
+        let places: Vec<_> = mistakes.iter().map(|mistake| mistake.place.as_str()).collect();
+        let keys = [
+            "database_url",
+            "bcrypt_cost",
+            "database_pool",
+            "client_id",
+            "client_secret",
+        ];
+        assert_eq!(places, keys.map(|key| format!("identity.{key}")));
+        assert!(mistakes.iter().all(|mistake| !mistake.to_string().contains("hidden")));
+    }
+}

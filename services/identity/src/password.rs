@@ -122,3 +122,127 @@ fn hash(prehashed: &Zeroizing<Vec<u8>>, cost: u32) -> anyhow::Result<PasswordHas
 fn cost_of(hash: &PasswordHash) -> Option<u32> {
     Some(hash.0.parse::<bcrypt::HashParts>().ok()?.get_cost())
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use service_kit::blocking::BlockingError;
+
+    use super::*;
+    use crate::user::UserId;
+
+    fn secret(text: &str) -> SecretString {
+        SecretString::from(text)
+    }
+
+    fn user(password: PasswordHash, is_active: bool) -> User {
+        User {
+            id: UserId::new(0),
+            username: "ada".to_owned(),
+            email: "ada@example.com".to_owned(),
+            is_active,
+            is_staff: false,
+            is_superuser: false,
+            roles: Vec::new(),
+            epoch: 0,
+            created: Timestamp::UNIX_EPOCH,
+            updated: Timestamp::UNIX_EPOCH,
+            password,
+        }
+    }
+
+    async fn hashed(hasher: &PasswordHasher, text: &str) -> PasswordHash {
+        hasher.hash(Password::parse(secret(text)).unwrap()).await.unwrap()
+    }
+
+    #[test]
+    fn a_password_has_8_to_128_characters_however_many_bytes_those_are() {
+        for good in ["12345678", "ääääääää", &"\u{1f980}".repeat(128)] {
+            assert!(Password::parse(secret(good)).is_ok());
+        }
+        for bad in ["1234567", "äääää", &"x".repeat(129)] {
+            assert!(Password::parse(secret(bad)).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_hashed_never_changes_or_nobody_could_log_in() {
+        // HMAC-SHA-256 of "12345678" under the key "portcullis password v1", in base64.
+        assert_eq!(
+            prehash(&secret("12345678")).as_slice(),
+            b"pscW0sZS5wVVqzct35p8F53j+7/Y4jP0y6H+7pE0ue8="
+        );
+    }
+
+    #[tokio::test]
+    async fn only_the_right_password_of_an_active_user_is_verified() {
+        let hasher = PasswordHasher::new(4, 1, 0).unwrap();
+        let hash = hashed(&hasher, "12345678").await;
+        let verified = hasher
+            .verify(Some(user(hash.clone(), true)), secret("12345678"))
+            .await
+            .unwrap();
+        assert!(verified.rehashed.is_none());
+        for (user, password) in [
+            (Some(user(hash.clone(), true)), "12345679"),
+            (Some(user(hash, false)), "12345678"),
+            (None, "12345678"),
+        ] {
+            let refused = hasher.verify(user, secret(password)).await;
+            assert!(matches!(refused, Err(IdentityError::WrongCredentials)));
+        }
+    }
+
+    #[test]
+    fn verifying_the_password_of_nobody_costs_as_much_as_any_other() {
+        for cost in [4, 9, 12, 31] {
+            assert_eq!(cost_of(&PasswordHasher::new(cost, 1, 0).unwrap().dummy), Some(cost));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_another_cost_is_made_anew_and_verifies() {
+        let (old, new) = (
+            PasswordHasher::new(5, 1, 0).unwrap(),
+            PasswordHasher::new(4, 1, 0).unwrap(),
+        );
+        let before = user(hashed(&old, "12345678").await, true);
+        let verified = new.verify(Some(before), secret("12345678")).await.unwrap();
+        let rehashed = verified.rehashed.unwrap();
+        assert_eq!(cost_of(&rehashed), Some(4));
+        assert!(new.verify(Some(user(rehashed, true)), secret("12345678")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn beyond_the_queue_nothing_is_hashed() {
+        let hasher = PasswordHasher::new(4, 1, 0).unwrap();
+        let (release, hold) = std::sync::mpsc::channel::<()>();
+        let (started, wait_for_start) = tokio::sync::oneshot::channel();
+        let threads = hasher.threads.clone();
+        let busy = tokio::spawn(async move {
+            threads
+                .run(move || {
+                    started.send(()).unwrap();
+                    hold.recv().unwrap();
+                })
+                .await
+        });
+        wait_for_start.await.unwrap();
+        let refused = hasher.verify(None, secret("12345678")).await;
+        assert!(matches!(refused, Err(IdentityError::Busy(BlockingError::Full(_)))));
+        release.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        assert!(matches!(
+            hasher.verify(None, secret("12345678")).await,
+            Err(IdentityError::WrongCredentials)
+        ));
+    }
+
+    #[test]
+    fn a_hash_shown_for_debugging_shows_nothing() {
+        assert_eq!(
+            format!("{:?}", user(PasswordHash("$2b$".to_owned()), true).password),
+            "PasswordHash"
+        );
+    }
+}

@@ -51,24 +51,14 @@ impl UserStore {
     /// # Errors
     /// When it cannot be reached or its schema cannot be made.
     pub(crate) async fn open(config: &Config, clock: Clock) -> anyhow::Result<Self> {
-        let database =
-            Database::parse(&config.database_url).map_err(|problem| anyhow!("identity.database_url {problem}"))?;
-        let threads = BlockingPool::new("database", config.database_pool, QUEUE);
-        let size = u32::try_from(config.database_pool)?.max(1);
-        let opened = threads.run(move || {
-            database.migrate()?;
-            let pool = Pool::builder()
-                .max_size(size)
-                .min_idle(Some(1))
-                .connection_timeout(PATIENCE)
-                .test_on_check_out(true)
-                .build(Manager(database))
-                .context("while connecting")?;
-            anyhow::Ok(Connections {
-                pool,
-                is_away: AtomicBool::new(false),
-            })
-        });
+        Self::connect(&config.database_url, config.database_pool, clock).await
+    }
+
+    async fn connect(url: &str, connections: usize, clock: Clock) -> anyhow::Result<Self> {
+        let database = Database::parse(url).map_err(|problem| anyhow!("identity.database_url {problem}"))?;
+        let threads = BlockingPool::new("database", connections, QUEUE);
+        let size = u32::try_from(connections)?.max(1);
+        let opened = threads.run(move || database.migrate().map(|()| Connections::unchecked(database, size)));
         Ok(Self {
             connections: Arc::new(opened.await??),
             threads,
@@ -106,6 +96,20 @@ impl UserStore {
 }
 
 impl Connections {
+    /// Up to `size` connections, whether or not the first can be made.
+    fn unchecked(database: Database, size: u32) -> Self {
+        let pool = Pool::builder()
+            .max_size(size)
+            .min_idle(Some(1))
+            .connection_timeout(PATIENCE)
+            .test_on_check_out(true)
+            .build_unchecked(Manager(database));
+        Self {
+            pool,
+            is_away: AtomicBool::new(false),
+        }
+    }
+
     fn get(&self) -> Result<PooledConnection<Manager>, IdentityError> {
         let got = if self.is_away.load(Ordering::Acquire) {
             self.pool.try_get().context("the database is still away")

@@ -1,0 +1,11 @@
+//! The identity service from outside: over HTTP, and through what the operator's commands use.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod accounts;
+mod bad_input;
+mod helpers;
+mod issuer;
+mod login;
+mod outage;
+mod register;
+mod users;
