@@ -1,4 +1,4 @@
-//! One log, to standard error: `PORTCULLIS_LOG` filters it (the syntax of `env_logger`; default `info`).
+//! One log, to standard error: `PORTCULLIS_LOG` filters it (the syntax of `env_logger`; default `info`, and warnings only of the server library).
 
 use std::io::Write;
 
@@ -20,7 +20,7 @@ impl<'kvs> kv::VisitSource<'kvs> for Pairs<'_> {
 
 /// Starts logging. A second call does nothing, so that tests may call it too.
 pub fn start() {
-    let filter = crate::config::environment("PORTCULLIS_LOG").unwrap_or_else(|| "info".to_owned());
+    let filter = crate::config::environment("PORTCULLIS_LOG").unwrap_or_else(|| "info,actix_server=warn".to_owned());
     let _ = env_logger::Builder::new()
         .parse_filters(&filter)
         .format(|out, record| {

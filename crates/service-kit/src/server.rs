@@ -28,6 +28,7 @@ pub struct Running {
     admin: ServerHandle,
     tasks: Vec<JoinHandle<()>>,
     before_stop: Option<Box<dyn FnOnce() + Send>>,
+    readiness: Readiness,
 }
 
 impl std::fmt::Debug for Running {
@@ -51,7 +52,7 @@ impl Running {
         let admin_address = admin
             .local_addr()
             .context("while asking the admin listener for its address")?;
-        let admin = admin_server(role, admin, readiness)?;
+        let admin = admin_server(role, admin, readiness.clone())?;
         let (handle, admin_handle) = (server.handle(), admin.handle());
         let public = tokio::spawn(server);
         tokio::spawn(admin);
@@ -63,6 +64,7 @@ impl Running {
             admin: admin_handle,
             tasks,
             before_stop: None,
+            readiness,
         })
     }
 
@@ -78,6 +80,13 @@ impl Running {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Waits until the role can do its work.
+    pub async fn ready(&self) {
+        while !self.readiness.failures().await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Stops accepting, lets what is in flight finish for up to [`GRACE_SECONDS`], then ends the background tasks.

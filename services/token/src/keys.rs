@@ -413,17 +413,17 @@ mod tests {
         clock: Clock,
     }
 
-    async fn bench() -> Bench {
-        let directory = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&directory.path().join("token.db")).await.unwrap();
-        Rig {
-            _directory: directory,
-            store,
-            clock: Clock::standing(),
-        }
-    }
-
     impl Bench {
+        async fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let store = SqliteStore::open(&directory.path().join("token.db")).await.unwrap();
+            Self {
+                _directory: directory,
+                store,
+                clock: Clock::standing(),
+            }
+        }
+
         async fn open(&self, algorithm: Algorithm) -> KeyRing {
             KeyRing::open(&self.store, secrets("root"), algorithm, 30 * DAY, &self.clock)
                 .await

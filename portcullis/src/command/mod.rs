@@ -1,0 +1,91 @@
+//! The command line.
+
+mod check;
+mod clients;
+mod healthcheck;
+mod keys;
+mod serve;
+mod users;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use service_kit::Clock;
+
+use crate::config::{Config, DEFAULTS, Missing};
+use crate::data::DataDirectory;
+use crate::role::Role;
+
+/// Users, tokens and a gate for your HTTP services.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, about)]
+pub struct Arguments {
+    /// The configuration file; none is needed.
+    #[arg(long, global = true, env = "PORTCULLIS_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything in one process, on SQLite in the data directory (the default)
+    Up,
+    /// Run the gateway alone
+    Gateway,
+    /// Run the identity service alone
+    Identity,
+    /// Run the token service alone
+    Token,
+    /// Run the example protected service alone
+    Home,
+    /// Create an account that may see and manage all others
+    Createsuperuser(users::CreateArguments),
+    /// Look after accounts
+    #[command(subcommand)]
+    Users(users::Command),
+    /// Look after the keys that sign access tokens
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Look after service accounts
+    #[command(subcommand)]
+    Clients(clients::Command),
+    /// Name every mistake in the configuration
+    Check,
+    /// Exit 0 when the roles on this host are ready
+    Healthcheck(healthcheck::Arguments),
+    /// Print every configuration key with its meaning and default
+    Defaults,
+}
+
+/// Carries out what the arguments say.
+pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let data = DataDirectory::from_environment();
+    let clock = Clock::system();
+    let file = arguments.config.as_deref();
+    let read = |missing| Config::read(file, &data, missing);
+    match arguments.command.unwrap_or(Command::Up) {
+        Command::Up => serve::up(read(Missing::Make)?, &data, clock).await?,
+        Command::Gateway => serve::one(Role::Gateway, &read(Missing::Leave)?, clock).await?,
+        Command::Identity => serve::one(Role::Identity, &read(Missing::Leave)?, clock).await?,
+        Command::Token => serve::one(Role::Token, &read(Missing::Leave)?, clock).await?,
+        Command::Home => serve::one(Role::Home, &read(Missing::Leave)?, clock).await?,
+        Command::Createsuperuser(arguments) => {
+            users::create(arguments, true, &with_data(&data, read)?, clock).await?;
+        }
+        Command::Users(command) => users::run(command, &with_data(&data, read)?, clock).await?,
+        Command::Keys(command) => keys::run(command, &with_data(&data, read)?, clock).await?,
+        Command::Clients(command) => clients::run(command, &with_data(&data, read)?, clock).await?,
+        Command::Check => return Ok(check::run(&read(Missing::Leave)?, &data)),
+        Command::Healthcheck(arguments) => return healthcheck::run(&arguments, &read(Missing::Leave)?).await,
+        Command::Defaults => print!("{DEFAULTS}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration for a command that works on the stores, which may be the first to be run on a new machine.
+fn with_data(data: &DataDirectory, read: impl Fn(Missing) -> anyhow::Result<Config>) -> anyhow::Result<Config> {
+    data.create()?;
+    read(Missing::Leave)
+}
