@@ -31,7 +31,7 @@ use routes::Table;
 use serve::{Gateway, Worker};
 
 /// How long a client whose request was answered early may go on sending before its connection is cut.
-const LINGER: Duration = Duration::from_secs(5);
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Starts the gateway. Returns once it listens; until the follower has heard from the token service, routes that need a
 /// token answer 503.

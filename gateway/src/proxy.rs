@@ -139,7 +139,8 @@ impl Passage<'_> {
                     _ => ProxyError::Timeout,
                 }));
             }
-            match tokio::time::timeout(left, sent.as_mut()).await {
+            // The body may come to its end meanwhile, and then it is the answer that has a limit.
+            match tokio::time::timeout(left.min(self.route.timeout), sent.as_mut()).await {
                 Ok(Ok(response)) => return Ok(response),
                 Ok(Err(error)) => return Err(self.failed(error, progress)),
                 Err(_) => {}

@@ -1,0 +1,14 @@
+//! The gateway as its clients, its upstreams and the token service see it: real servers, real sockets.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod admission;
+mod connections;
+mod cors;
+mod headers;
+mod helpers;
+mod issuer;
+mod limits;
+mod paths;
+mod policy;
+mod proxy;
