@@ -8,6 +8,7 @@ mod config;
 mod cors;
 mod error;
 mod headers;
+mod mistakes;
 mod path;
 mod policy;
 mod proxy;

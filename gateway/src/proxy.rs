@@ -20,6 +20,9 @@ use crate::headers;
 use crate::routes::Route;
 use crate::upstream::{Lease, Pool, Target};
 
+/// How many targets are tried for one request.
+const MAX_TARGETS_TRIED: u32 = 3;
+
 /// A request on its way to an upstream.
 pub(crate) struct Passage<'a> {
     pub(crate) request: &'a HttpRequest,
@@ -43,8 +46,8 @@ enum Failed {
 }
 
 impl Passage<'_> {
-    /// Sends the request to a target of `pool` and begins to answer with what it says. Each other target is tried when
-    /// one cannot be connected to. A request that was sent is sent again only when it is idempotent and has no body.
+    /// Sends the request to a target of `pool` and begins to answer with what it says. Others are tried when one cannot
+    /// be connected to. A request that was sent is sent once more only when it is idempotent and has no body.
     pub(crate) async fn forward(&self, pool: &Rc<Pool>, payload: Payload) -> Result<HttpResponse, ProxyError> {
         let received = self.request.headers();
         let progress = Progress::new(headers::has_body(received));
@@ -55,10 +58,12 @@ impl Passage<'_> {
             }
             _ => RequestBody::Empty,
         };
-        let may_repeat = body.is_empty() && self.request.method().is_idempotent();
-        let (mut tried, mut fresh) = (0, false);
+        let mut may_repeat = body.is_empty() && self.request.method().is_idempotent();
+        let (mut tried, mut fresh) = (0_u64, false);
         let mut last = ProxyError::BadAnswer;
-        while let Some(target) = pool.pick(tried) {
+        while tried.count_ones() < MAX_TARGETS_TRIED
+            && let Some(target) = pool.pick(tried)
+        {
             let mut lease = match pool.lease(target, fresh, &progress).await {
                 Ok(lease) => lease,
                 Err(error) => {
@@ -74,7 +79,11 @@ impl Passage<'_> {
             };
             (body, last) = match failed {
                 Failed::Unsent(body, error) => (body, ProxyError::Upstream(error)),
-                Failed::Broken(error) if may_repeat => (RequestBody::Empty, ProxyError::Upstream(error)),
+                Failed::Broken(error) if may_repeat => {
+                    // Once only: it may be this very request that breaks them.
+                    may_repeat = false;
+                    (RequestBody::Empty, ProxyError::Upstream(error))
+                }
                 Failed::Broken(error) => return Err(ProxyError::Upstream(error)),
                 Failed::For(error) => return Err(error),
             };
@@ -104,10 +113,11 @@ impl Passage<'_> {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
             }
         }
-        let mut uri = String::with_capacity(target.base.len() + self.request.uri().to_string().len());
+        let query = self.request.uri().query();
+        let mut uri = String::with_capacity(target.base.len() + self.path.len() + 1 + query.map_or(0, str::len));
         uri.push_str(&target.base);
         uri.push_str(self.path);
-        if let Some(query) = self.request.uri().query() {
+        if let Some(query) = query {
             uri.push('?');
             uri.push_str(query);
         }

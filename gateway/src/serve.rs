@@ -24,8 +24,11 @@ use crate::{admission, cors, headers, path, policy};
 const HEADERS: usize = 64 * 1024;
 /// How much of a body that is refused is read and thrown away, so that a client that is still sending hears the answer.
 const DRAIN: usize = 32 * 1024 * 1024;
-/// And for how long.
+/// And for how long, at most.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
+
+/// How much of a path is logged, in bytes.
+const LOGGED_PATH: usize = 512;
 
 /// What all workers share.
 pub(crate) struct Gateway {
@@ -198,10 +201,11 @@ fn write_log(response: &ServiceResponse<BoxBody>, took: Duration) {
     let request = response.request();
     let extensions = request.extensions();
     let seen = extensions.get::<Seen>();
+    let path = request.uri().path();
     log::info!(
         target: "access",
         method = request.method().as_str(),
-        path = request.uri().path(),
+        path = path.get(..LOGGED_PATH).unwrap_or(path),
         status = response.status().as_u16(),
         ms:% = format_args!("{:.2}", took.as_secs_f64() * 1000.0),
         request_id = extensions.get::<RequestId>().map_or("", |id| id.0.as_str()),

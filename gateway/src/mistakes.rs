@@ -1,0 +1,292 @@
+//! What can be wrong with a configuration that could be read: every mistake, with its key and a remedy.
+
+use std::collections::{BTreeMap, HashSet};
+
+use actix_web::http::Method;
+use service_kit::config::Mistake;
+use url::Url;
+
+use crate::config::{Auth, Config, RouteConfig, Upstream};
+use crate::path;
+use crate::routes::{self, Key};
+use crate::upstream::MAX_TARGETS;
+
+impl Config {
+    /// Everything that is wrong and that reading the configuration could not see.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        for (key, duration) in [
+            ("gateway.header_timeout", self.header_timeout),
+            ("gateway.keep_alive", self.keep_alive),
+            ("gateway.body_timeout", self.body_timeout),
+            ("gateway.connect_timeout", self.connect_timeout),
+            ("gateway.idle_timeout", self.idle_timeout),
+        ] {
+            if duration.is_zero() {
+                mistakes.push(Mistake::in_key(key, "is zero", "Give it a duration, as in \"5s\"."));
+            }
+        }
+        if self.max_connections == 0 {
+            mistakes.push(Mistake::in_key(
+                "gateway.max_connections",
+                "is zero: nobody could connect",
+                "Give it a number, as in 10000.",
+            ));
+        }
+        for (index, origin) in self.cors_origins.iter().enumerate() {
+            if let Some(problem) = wrong_origin(origin) {
+                mistakes.push(Mistake::in_key(
+                    &format!("gateway.cors_origins[{index}]"),
+                    problem,
+                    "Write the origin exactly as browsers send it: scheme, host, and the port if it is not the scheme's \
+                     own, as in \"http://localhost:3000\"; no path, no final slash.",
+                ));
+            }
+        }
+        for (name, upstream) in &self.upstreams {
+            upstream.mistakes(&format!("gateway.upstreams.{name}"), &mut mistakes);
+        }
+        let mut seen = HashSet::new();
+        for (index, route) in self.routes.iter().enumerate() {
+            let key = format!("gateway.routes[{index}]");
+            route.mistakes(&key, &self.upstreams, &mut mistakes);
+            if !seen.insert(Key::of(route)) {
+                mistakes.push(Mistake::in_key(
+                    &key,
+                    format_args!(
+                        "another route has the path {:?} too, for the same host and methods",
+                        route.path
+                    ),
+                    "Remove one of them, or give them different methods or hosts.",
+                ));
+            }
+        }
+        let mut missing = HashSet::new();
+        for route in routes::all(self).iter().skip(self.routes.len()) {
+            if !self.upstreams.contains_key(&route.upstream) && missing.insert(route.upstream.clone()) {
+                mistakes.push(Mistake::in_key(
+                    &format!("gateway.upstreams.{}", route.upstream),
+                    format_args!("is not there, and {} leads to it", route.path),
+                    format!(
+                        "Set gateway.upstreams.{}.targets, as in [\"http://127.0.0.1:8001\"].",
+                        route.upstream
+                    ),
+                ));
+            }
+        }
+        mistakes
+    }
+}
+
+/// What keeps `origin` from ever being equal to an `Origin` header (RFC 6454 section 6.2).
+fn wrong_origin(origin: &str) -> Option<String> {
+    if origin == "*" {
+        return Some("is \"*\", which would let any page act for our users".to_owned());
+    }
+    let url = match Url::parse(origin) {
+        Ok(url) => url,
+        Err(error) => return Some(format!("{origin:?} is not an origin: {error}")),
+    };
+    let is_web = matches!(url.scheme(), "http" | "https");
+    (!is_web || url.origin().ascii_serialization() != origin).then(|| format!("{origin:?} is not an origin"))
+}
+
+impl Upstream {
+    fn mistakes(&self, key: &str, mistakes: &mut Vec<Mistake>) {
+        if self.targets.is_empty() {
+            mistakes.push(Mistake::in_key(
+                &format!("{key}.targets"),
+                "is empty",
+                "Name at least one base URL, as in [\"http://127.0.0.1:8003\"].",
+            ));
+        }
+        if self.targets.len() > MAX_TARGETS {
+            mistakes.push(Mistake::in_key(
+                &format!("{key}.targets"),
+                format_args!("has more than {MAX_TARGETS} targets"),
+                "Put a load balancer, or a name with several addresses, in front of some of them.",
+            ));
+        }
+        if self.max_connections == 0 {
+            mistakes.push(Mistake::in_key(
+                &format!("{key}.max_connections"),
+                "is zero: nothing could reach the upstream",
+                "Give it a number, as in 1024.",
+            ));
+        }
+        for (index, target) in self.targets.iter().enumerate() {
+            let key = format!("{key}.targets[{index}]");
+            if target.scheme() != "http" {
+                mistakes.push(Mistake::in_key(
+                    &key,
+                    format_args!(
+                        "{target} has the scheme {:?}, and only http is spoken to upstreams",
+                        target.scheme()
+                    ),
+                    "Use an http:// URL; keep the network between gateway and upstream private.",
+                ));
+            } else if target.host().is_none()
+                || !target.username().is_empty()
+                || target.password().is_some()
+                || target.query().is_some()
+                || target.fragment().is_some()
+            {
+                mistakes.push(Mistake::in_key(
+                    &key,
+                    "is not a plain base URL",
+                    "Give scheme, host, port and perhaps a path, as in \"http://127.0.0.1:8003\"; no user, no query.",
+                ));
+            }
+        }
+    }
+}
+
+impl RouteConfig {
+    fn mistakes(&self, key: &str, upstreams: &BTreeMap<String, Upstream>, mistakes: &mut Vec<Mistake>) {
+        let mut add = |field: &str, problem: String, remedy: &str| {
+            mistakes.push(Mistake::in_key(&format!("{key}.{field}"), problem, remedy));
+        };
+        match path::normalise(&self.path) {
+            Ok(path) if path != self.path => {
+                add(
+                    "path",
+                    format!("{:?} is not in its normal form", self.path),
+                    &format!("Write {path:?}."),
+                );
+            }
+            Ok(path) if path::is_internal(&path) => add(
+                "path",
+                format!("{:?} would open internal endpoints to the public", self.path),
+                "Choose another path; services reach /internal on each other's own ports.",
+            ),
+            Ok(_) => {}
+            Err(error) => add(
+                "path",
+                format!("{:?}: {error}", self.path),
+                "Write a path that begins with a slash, as in \"/api/orders\".",
+            ),
+        }
+        if let Some(host) = &self.host
+            && (host.is_empty()
+                || !host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-._[:]".contains(&b)))
+        {
+            add(
+                "host",
+                format!("{host:?} is not a host name"),
+                "Write the name alone, without scheme, port or path.",
+            );
+        }
+        for method in &self.methods {
+            if Method::from_bytes(method.to_ascii_uppercase().as_bytes()).is_err() {
+                add(
+                    "methods",
+                    format!("{method:?} is not a method"),
+                    "Write methods as in [\"GET\", \"POST\"].",
+                );
+            }
+        }
+        if !upstreams.contains_key(&self.upstream) {
+            let known = upstreams.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            add(
+                "upstream",
+                format!("there is no upstream {:?}", self.upstream),
+                &format!("Name one of: {known}; or add gateway.upstreams.{}.", self.upstream),
+            );
+        }
+        if self.auth != Auth::Required && !(self.scopes.is_empty() && self.roles.is_empty()) {
+            add(
+                "auth",
+                "scopes and roles are asked for, but not a token".to_owned(),
+                "Set auth = \"required\", or remove scopes and roles.",
+            );
+        }
+        if self.timeout.is_zero() {
+            add("timeout", "is zero".to_owned(), "Give it a duration, as in \"30s\".");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Stale;
+
+    fn config(extra: &str) -> Config {
+        let text = format!(
+            r#"
+            {{"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "workers": 1, "client_id": "gateway",
+              "client_secret": "s", "cors_origins": "http://localhost:3000", "access_log": false,
+              "max_connections": 10, "header_timeout": "5s", "keep_alive": "5s", "body_timeout": "5s",
+              "connect_timeout": "1s", "idle_timeout": "4s",
+              "upstreams": {{"identity": {{"targets": "http://127.0.0.1:1"}}, "token": {{"targets": ["http://127.0.0.1:2"]}},
+                             "home": {{"targets": ["http://127.0.0.1:3", "http://127.0.0.1:4"]}}}}
+              {extra}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn mistakes(config: &Config) -> Vec<String> {
+        config.mistakes().iter().map(|mistake| mistake.place.clone()).collect()
+    }
+
+    #[test]
+    fn a_sound_configuration_has_no_mistakes_and_routes_fail_closed() {
+        let config = config(r#", "routes": [{"path": "/api/orders", "upstream": "home"}]"#);
+        assert_eq!(mistakes(&config), Vec::<String>::new());
+        assert_eq!(
+            (config.routes[0].auth, config.routes[0].stale),
+            (Auth::Required, Stale::Deny)
+        );
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_its_key() {
+        let mut config = config(
+            r#", "routes": [
+              {"path": "orders", "upstream": "home"},
+              {"path": "/internal/feed", "upstream": "token"},
+              {"path": "/a/../b/", "upstream": "nowhere", "methods": ["G ET"]},
+              {"path": "/c", "upstream": "home", "auth": "none", "roles": ["staff"], "timeout": "0s"},
+              {"path": "/d", "upstream": "home", "host": "https://x"},
+              {"path": "/e", "upstream": "home", "methods": "get,post"},
+              {"path": "/e", "upstream": "home", "methods": ["POST", "GET"]}]"#,
+        );
+        config.cors_origins = ["*", "http://localhost:3000/", "localhost", "http://x:80"]
+            .map(str::to_owned)
+            .to_vec();
+        config.upstreams.remove("identity");
+        config.upstreams.insert(
+            "secure".to_owned(),
+            Upstream::of(vec![Url::parse("https://x").unwrap()]),
+        );
+        config.upstreams.insert("none".to_owned(), Upstream::of(Vec::new()));
+        config.idle_timeout = Duration::ZERO;
+        assert_eq!(
+            mistakes(&config),
+            [
+                "gateway.idle_timeout",
+                "gateway.cors_origins[0]",
+                "gateway.cors_origins[1]",
+                "gateway.cors_origins[2]",
+                "gateway.cors_origins[3]",
+                "gateway.upstreams.none.targets",
+                "gateway.upstreams.secure.targets[0]",
+                "gateway.routes[0].path",
+                "gateway.routes[1].path",
+                "gateway.routes[2].path",
+                "gateway.routes[2].methods",
+                "gateway.routes[2].upstream",
+                "gateway.routes[3].auth",
+                "gateway.routes[3].timeout",
+                "gateway.routes[4].host",
+                "gateway.routes[6]",
+                "gateway.upstreams.identity",
+            ]
+        );
+    }
+}
