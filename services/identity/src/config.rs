@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use service_kit::config::Mistake;
 
 use crate::store::Database;
@@ -35,7 +35,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// What cannot work, key by key.
+    /// What cannot work, key by key. The service account's secret is not looked at: whoever reads the configuration may
+    /// still have to make it.
     #[must_use]
     pub fn mistakes(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
@@ -68,13 +69,6 @@ impl Config {
                 "client_id",
                 "is empty",
                 "Name the service account that may open and end sessions.",
-            );
-        }
-        if self.client_secret.expose_secret().is_empty() {
-            found(
-                "client_secret",
-                "is empty",
-                "Set it to the service account's secret (PORTCULLIS_IDENTITY__CLIENT_SECRET_FILE names a file).",
             );
         }
         mistakes
@@ -130,18 +124,11 @@ mod tests {
             bcrypt_cost: 3,
             database_pool: 0,
             client_id: String::new(),
-            client_secret: SecretString::default(),
             ..config()
         };
         let mistakes = wrong.mistakes();
         let places: Vec<_> = mistakes.iter().map(|mistake| mistake.place.as_str()).collect();
-        let keys = [
-            "database_url",
-            "bcrypt_cost",
-            "database_pool",
-            "client_id",
-            "client_secret",
-        ];
+        let keys = ["database_url", "bcrypt_cost", "database_pool", "client_id"];
         assert_eq!(places, keys.map(|key| format!("identity.{key}")));
         assert!(mistakes.iter().all(|mistake| !mistake.to_string().contains("hidden")));
     }

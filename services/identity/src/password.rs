@@ -25,7 +25,15 @@ pub(crate) struct Password(SecretString);
 impl Password {
     /// Takes `secret`, or says what is wrong with it.
     pub(crate) fn parse(secret: SecretString) -> Result<Self, &'static str> {
-        match secret.expose_secret().chars().count() {
+        let text = secret.expose_secret();
+        // Neither could be sent to log in with.
+        if text.contains('\0') {
+            return Err("Null characters are not allowed.");
+        }
+        if text.trim().is_empty() {
+            return Err("This field may not be blank.");
+        }
+        match text.chars().count() {
             ..8 => Err("Ensure this field has at least 8 characters."),
             8..=128 => Ok(Self(secret)),
             _ => Err("Ensure this field has no more than 128 characters."),
@@ -160,7 +168,7 @@ mod tests {
         for good in ["12345678", "ääääääää", &"\u{1f980}".repeat(128)] {
             assert!(Password::parse(secret(good)).is_ok());
         }
-        for bad in ["1234567", "äääää", &"x".repeat(129)] {
+        for bad in ["1234567", "äääää", &"x".repeat(129), "        ", "1234\u{0}5678"] {
             assert!(Password::parse(secret(bad)).is_err());
         }
     }
