@@ -56,7 +56,7 @@ pub async fn start(role: Role, config: &Config, clock: Clock) -> anyhow::Result<
         Role::Token => portcullis_token::start(config.token, clock).await,
         Role::Home => {
             let follower = config.follower(&config.home.client_id, &config.home.client_secret);
-            portcullis_home::start(config.home, follower, clock)
+            portcullis_home::start(&config.home, follower, clock)
         }
     }
     .with_context(|| format!("the {role} role could not start"))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use config::{Config, Environment, File, FileFormat};
+use config::{Config, ConfigError, Environment, File, FileFormat};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, SeqAccess, Visitor};
 
 /// What is wrong with a configuration: where, which key, and what to do about it.
@@ -76,19 +76,36 @@ pub fn load<T: DeserializeOwned>(
         toml_syntax(&text, path)?;
         layers = layers.add_source(File::from(PathBuf::from(path)).format(FileFormat::Toml));
     }
-    let variables = Environment::with_prefix("PORTCULLIS")
-        .prefix_separator("_")
-        .separator("__")
-        .source(Some(with_files_read(environment)?));
+    let variables = with_files_read(environment)?;
     layers
-        .add_source(variables)
+        .add_source(
+            Environment::with_prefix("PORTCULLIS")
+                .prefix_separator("_")
+                .separator("__")
+                .source(Some(variables.clone())),
+        )
         .build()
         .and_then(Config::try_deserialize)
         .map_err(|error| Mistake {
-            place: file.map_or_else(|| "configuration".to_owned(), |path| path.display().to_string()),
+            place: place(&error, file, &variables),
             problem: error.to_string(),
             remedy: "Every key, with its meaning and default, is listed by `portcullis defaults`.".to_owned(),
         })
+}
+
+/// The layer that a mistake was made in: a variable that names the key in question, else the operator's file.
+fn place(error: &ConfigError, file: Option<&Path>, variables: &HashMap<String, String>) -> String {
+    let said = error.to_string();
+    let named = |variable: &&String| {
+        let key = variable.trim_start_matches(PREFIX).replace("__", ".").to_lowercase();
+        let last = key.rsplit('.').next().unwrap_or(&key);
+        said.contains(&format!("`{key}`")) || said.contains(&format!("unknown field `{last}`"))
+    };
+    match (variables.keys().find(named), file) {
+        (Some(variable), _) => variable.clone(),
+        (None, Some(file)) => file.display().to_string(),
+        (None, None) => "configuration".to_owned(),
+    }
 }
 
 /// Checks the syntax by itself, since the joined layers no longer know lines.
@@ -201,8 +218,10 @@ mod tests {
     fn an_unknown_key_and_a_wrong_value_are_mistakes_that_name_the_key() {
         let unknown = with(&[("PORTCULLIS_GATEWAY__PROT", "7")]).unwrap_err();
         assert!(unknown.problem.contains("prot"), "{unknown}");
+        assert_eq!(unknown.place, "PORTCULLIS_GATEWAY__PROT");
         let wrong = with(&[("PORTCULLIS_GATEWAY__PORT", "seven")]).unwrap_err();
         assert!(wrong.problem.contains("gateway.port"), "{wrong}");
+        assert_eq!(wrong.place, "PORTCULLIS_GATEWAY__PORT");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) fn run(config: &Config, data: &DataDirectory) -> ExitCode {
         .filter(|mistake| !made_by_up(mistake))
         .collect();
     if mistakes.is_empty() {
-        println!("The configuration is good.");
+        say!("The configuration is good.");
         return ExitCode::SUCCESS;
     }
     for mistake in &mistakes {

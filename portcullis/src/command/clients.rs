@@ -44,23 +44,23 @@ pub(super) async fn run(command: Command, config: &Config, clock: Clock) -> anyh
                 bail!("{scope:?} cannot be a scope: it is empty or has a space in it");
             }
             match account::create(&*store, &id, scopes, &clock).await? {
-                Some(secret) => println!("client_id={id}\nclient_secret={secret}"),
+                Some(secret) => say!("client_id={id}\nclient_secret={secret}"),
                 None => bail!("there is a service account {id:?} already; delete it first to get a new secret"),
             }
         }
         Command::List => {
             for (id, client) in &config.token.clients {
-                println!("{id}  (declared)  {}", client.scopes.join(" "));
+                say!("{id}  (declared)  {}", client.scopes.join(" "));
             }
             for client in store.list_clients().await? {
-                println!("{}  {}", client.id, client.scopes.join(" "));
+                say!("{}  {}", client.id, client.scopes.join(" "));
             }
         }
         Command::Delete { id } => {
             if !account::delete(&*store, &id, &clock).await? {
                 bail!("there is no service account {id:?} that was created by this command");
             }
-            println!("{id} is deleted; its tokens are refused from now on.");
+            say!("{id} is deleted; its tokens are refused from now on.");
         }
     }
     Ok(())

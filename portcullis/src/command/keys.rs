@@ -29,10 +29,10 @@ pub(super) async fn run(command: Command, config: &Config, clock: Clock) -> anyh
         Command::Rotate => ring.rotate(&*store, clock.now_ms()).await?,
         Command::Kill { kid } => ring.kill(&*store, &kid, clock.now_ms()).await?,
     }
-    println!("{:43}  {:5}  {:8}  SINCE", "ID", "ALG", "STATE");
+    say!("{:43}  {:5}  {:8}  SINCE", "ID", "ALG", "STATE");
     for key in portcullis_token::keys::list(&*store).await? {
         let since = Timestamp::from_millisecond(key.since).unwrap_or_default();
-        println!(
+        say!(
             "{:43}  {:5}  {:8}  {since:.0}",
             key.kid,
             key.algorithm.as_str(),

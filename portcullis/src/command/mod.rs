@@ -1,5 +1,13 @@
 //! The command line.
 
+/// Writes a line to standard output. Unlike `println!` it does not panic when nobody reads it any more, as behind `| head`.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod check;
 mod clients;
 mod healthcheck;
@@ -79,7 +87,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Clients(command) => clients::run(command, &with_data(&data, read)?, clock).await?,
         Command::Check => return Ok(check::run(&read(Missing::Leave)?, &data)),
         Command::Healthcheck(arguments) => return healthcheck::run(&arguments, &read(Missing::Leave)?).await,
-        Command::Defaults => print!("{DEFAULTS}"),
+        Command::Defaults => say!("{}", DEFAULTS.trim_end()),
     }
     Ok(ExitCode::SUCCESS)
 }

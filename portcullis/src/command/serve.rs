@@ -15,7 +15,7 @@ pub(super) async fn up(config: Config, data: &DataDirectory, clock: Clock) -> an
     let mut stop = Stop::listen()?;
     let all = All::start(config, clock).await?;
     let url = all.gateway.url();
-    println!(
+    say!(
         "\nPortcullis is ready: {url}   (data in {})\n\nNext, in another terminal:\n\n  \
          curl -H 'Content-Type: application/json' {url}/api/auth/register \\\n    \
          -d '{{\"username\":\"ada\",\"email\":\"ada@example.com\",\"password\":\"correct horse\"}}'\n  \

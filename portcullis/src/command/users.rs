@@ -60,18 +60,18 @@ pub(super) async fn run(command: Command, config: &Config, clock: Clock) -> anyh
         Command::Activate { user } => {
             let user = find(&accounts, &user).await?;
             accounts.activate(user.id).await?;
-            println!("{} may log in.", user.username);
+            say!("{} may log in.", user.username);
         }
         Command::Deactivate { user } => {
             let user = find(&accounts, &user).await?;
             accounts.deactivate(user.id).await?;
-            println!("{} may no longer log in.", user.username);
+            say!("{} may no longer log in.", user.username);
             end_sessions(&accounts, config).await;
         }
         Command::Delete { user } => {
             let user = find(&accounts, &user).await?;
             accounts.delete(user.id).await?;
-            println!("{} is deleted.", user.username);
+            say!("{} is deleted.", user.username);
             end_sessions(&accounts, config).await;
         }
     }
@@ -98,7 +98,7 @@ pub(super) async fn create(
         .create(new)
         .await
         .map_err(|error| anyhow!("the account was not created.\n{error}"))?;
-    println!("Created {} ({}).", user.username, user.id);
+    say!("Created {} ({}).", user.username, user.id);
     Ok(())
 }
 
@@ -133,9 +133,12 @@ async fn find(accounts: &Accounts, name: &str) -> anyhow::Result<User> {
 }
 
 async fn list(accounts: &Accounts) -> anyhow::Result<()> {
-    println!(
+    say!(
         "{:36}  {:6}  {:9}  {:24}  EMAIL",
-        "ID", "ACTIVE", "SUPERUSER", "USERNAME"
+        "ID",
+        "ACTIVE",
+        "SUPERUSER",
+        "USERNAME"
     );
     let mut last = None;
     loop {
@@ -143,7 +146,7 @@ async fn list(accounts: &Accounts) -> anyhow::Result<()> {
         for user in &page {
             let yes = |flag| if flag { "yes" } else { "no" };
             let (id, username) = (user.id.to_string(), &user.username);
-            println!(
+            say!(
                 "{id:36}  {:6}  {:9}  {username:24}  {}",
                 yes(user.is_active),
                 yes(user.is_superuser),
@@ -165,8 +168,8 @@ async fn end_sessions(accounts: &Accounts, config: &Config) {
         Err(error) => Err(error),
     };
     match delivered {
-        Ok(()) => println!("Its sessions have ended."),
-        Err(error) => println!(
+        Ok(()) => say!("Its sessions have ended."),
+        Err(error) => say!(
             "Its sessions end as soon as the identity service reaches the token service (which could not be reached from \
              here: {error:#})."
         ),

@@ -44,7 +44,7 @@ async fn home(caller: Caller) -> Json<HomeResponse> {
 ///
 /// # Errors
 /// When an address is taken.
-pub fn start(config: Config, follower: FollowerConfig, clock: Clock) -> anyhow::Result<Running> {
+pub fn start(config: &Config, follower: FollowerConfig, clock: Clock) -> anyhow::Result<Running> {
     let listener = server::bind("home.listen", config.listen)?;
     let admin = server::bind("home.admin_listen", config.admin_listen)?;
     let address = listener.local_addr()?;

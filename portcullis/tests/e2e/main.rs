@@ -1,0 +1,12 @@
+//! The whole of Portcullis, through its gateway, as clients meet it.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod attacks;
+mod bad_input;
+mod contract;
+mod crash;
+mod helpers;
+mod operator;
+mod outage;
+mod rotation;
+mod tutorials;

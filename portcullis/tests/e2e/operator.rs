@@ -1,0 +1,243 @@
+//! Operators' commands, beside a running `up`.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::crash::{Process, command};
+use crate::helpers::PASSWORD;
+
+fn run(data: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = command(data)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A command that reads nothing may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+#[track_caller]
+fn succeeds(data: &Path, arguments: &[&str], input: &str) -> String {
+    let output = run(data, arguments, input);
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[track_caller]
+fn fails(data: &Path, arguments: &[&str], input: &str) -> String {
+    let output = run(data, arguments, input);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+const SUPERUSER: [&str; 6] = [
+    "createsuperuser",
+    "--username",
+    "root",
+    "--email",
+    "root@example.com",
+    "--password-stdin",
+];
+
+#[tokio::test]
+async fn a_superuser_is_created_and_sees_everybody() {
+    let directory = tempfile::tempdir().unwrap();
+    // Also before anything was ever started.
+    succeeds(directory.path(), &SUPERUSER, &format!("{PASSWORD}\n"));
+    let process = Process::start(directory.path());
+    process.client.register("ada").await;
+    let root = process.client.login("root").await;
+    let list = process.client.get("/api/user", &root.access).await;
+    assert_eq!(list.expect(200, Value::Null).json().as_array().unwrap().len(), 2);
+    let again = fails(directory.path(), &SUPERUSER, &format!("{PASSWORD}\n"));
+    assert!(again.contains("already exists"), "{again}");
+    let weak = fails(
+        directory.path(),
+        &[
+            "users",
+            "create",
+            "--username",
+            "x",
+            "--email",
+            "nonsense",
+            "--password-stdin",
+        ],
+        "short\n",
+    );
+    assert!(weak.contains("email") && weak.contains("at least 8"), "{weak}");
+}
+
+#[tokio::test]
+async fn deactivating_and_deleting_end_sessions_of_the_running_service() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::start(directory.path());
+    let (ada, bob) = (
+        process.client.register("ada").await,
+        process.client.register("bob").await,
+    );
+    let list = succeeds(directory.path(), &["users", "list"], "");
+    assert!(list.contains(&ada.id) && list.contains("bob@example.com"), "{list}");
+
+    succeeds(directory.path(), &["users", "deactivate", "ADA@example.com"], "");
+    process
+        .client
+        .home_becomes(&ada.access, 401)
+        .await
+        .expect(401, json!({"code": "user_inactive"}));
+    process.client.try_login("ada").await.expect(401, json!({}));
+    succeeds(directory.path(), &["users", "activate", &ada.id], "");
+    process.client.login("ada").await;
+
+    succeeds(directory.path(), &["users", "delete", "bob"], "");
+    process
+        .client
+        .home_becomes(&bob.access, 401)
+        .await
+        .expect(401, json!({"code": "user_not_found"}));
+    process.client.register("bob").await;
+    let unknown = fails(directory.path(), &["users", "delete", "nobody"], "");
+    assert!(unknown.contains("no account"), "{unknown}");
+}
+
+#[tokio::test]
+async fn rotating_keys_disturbs_nobody_and_killing_one_refuses_its_tokens() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::start(directory.path());
+    let user = process.client.register("ada").await;
+    let active = |listing: &str| {
+        let line = listing
+            .lines()
+            .find(|line| line.contains(" active "))
+            .unwrap_or_else(|| panic!("{listing}"));
+        line.split_ascii_whitespace().next().unwrap().to_owned()
+    };
+    let first = active(&succeeds(directory.path(), &["keys", "list"], ""));
+    let second = active(&succeeds(directory.path(), &["keys", "rotate"], ""));
+    assert_ne!(first, second);
+    process.client.home(&user.access).await.expect(200, json!({}));
+    let renewed = process
+        .client
+        .refresh(&user.refresh)
+        .await
+        .expect(200, json!({}))
+        .field("access");
+    process.client.home(&renewed).await.expect(200, json!({}));
+
+    succeeds(directory.path(), &["keys", "kill", &first], "");
+    process.client.home_becomes(&user.access, 401).await;
+    process.client.refresh(&user.refresh).await.expect(200, json!({}));
+    let unknown = fails(directory.path(), &["keys", "kill", "nonsense"], "");
+    assert!(unknown.contains("no key"), "{unknown}");
+}
+
+#[tokio::test]
+async fn service_accounts_are_created_used_and_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::start(directory.path());
+    let created = succeeds(
+        directory.path(),
+        &[
+            "clients",
+            "create",
+            "billing",
+            "--scope",
+            "feed:read",
+            "--scope",
+            "invoices",
+        ],
+        "",
+    );
+    let secret = created
+        .lines()
+        .find_map(|line| line.strip_prefix("client_secret="))
+        .unwrap()
+        .to_owned();
+    let client = &process.client;
+    let ask = |scope: &'static str| {
+        let request = client
+            .request("POST", "/oauth/token")
+            .basic_auth("billing", Some(&secret));
+        client.send(request.form(&[("grant_type", "client_credentials"), ("scope", scope)]))
+    };
+    ask("invoices").await.expect(
+        200,
+        json!({"scope": "invoices", "token_type": "Bearer", "expires_in": 300}),
+    );
+    ask("tokens:issue").await.expect(400, json!({"error": "invalid_scope"}));
+
+    let user = client.register("ada").await;
+    let introspect = |token: String| {
+        let request = client
+            .request("POST", "/oauth/introspect")
+            .basic_auth("billing", Some(&secret));
+        client.send(request.form(&[("token", token)]))
+    };
+    introspect(user.access.clone())
+        .await
+        .expect(200, json!({"active": true, "sub": user.id}));
+    introspect("garbage".to_owned())
+        .await
+        .expect(200, json!({"active": false}));
+    let foreign = client
+        .request("POST", "/oauth/revoke")
+        .basic_auth("billing", Some(&secret));
+    client
+        .send(foreign.form(&[("token", &user.refresh)]))
+        .await
+        .expect(400, json!({"error": "invalid_grant"}));
+    let own = ask("invoices").await.field("access_token");
+    let revoke = client
+        .request("POST", "/oauth/revoke")
+        .basic_auth("billing", Some(&secret));
+    client
+        .send(revoke.form(&[("token", &own)]))
+        .await
+        .expect(200, Value::Null);
+
+    assert!(succeeds(directory.path(), &["clients", "list"], "").contains("billing"));
+    assert!(fails(directory.path(), &["clients", "create", "billing"], "").contains("already"));
+    succeeds(directory.path(), &["clients", "delete", "billing"], "");
+    ask("invoices").await.expect(401, json!({"error": "invalid_client"}));
+    assert!(!succeeds(directory.path(), &["clients", "list"], "").contains(&secret));
+}
+
+#[tokio::test]
+async fn a_bad_configuration_stops_the_start_with_key_and_remedy() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("portcullis.toml");
+    let config = file.to_str().unwrap().to_owned();
+    for (text, expected) in [
+        ("[gateway]\nkeep_alive = \"nonsense\"", "gateway.keep_alive"),
+        ("[gateway]\naccess_log = \"perhaps\"", "gateway.access_log"),
+        ("[gateway]\nlisten_on = \"127.0.0.1:1\"", "listen_on"),
+        ("[gatway]\nlisten = \"127.0.0.1:1\"", "gatway"),
+        ("[token]\naccess_ttl = \"2h\"", "token.access_ttl"),
+        ("[token]\naccess_ttl = \"soon\"", "token.access_ttl"),
+        ("[token]\nroot_secret = \"short\"", "token.root_secret"),
+        ("[identity]\nbcrypt_cost = 99", "identity.bcrypt_cost"),
+        (
+            "[[gateway.routes]]\npath = \"/x\"\nupstream = \"nowhere\"",
+            "gateway.routes",
+        ),
+        ("[gateway", "portcullis.toml"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        for arguments in [&["--config", &config, "up"][..], &["--config", &config, "check"]] {
+            let said = fails(directory.path(), arguments, "");
+            assert!(said.contains(expected), "{text:?} {arguments:?}: {said}");
+        }
+    }
+    std::fs::write(&file, "[home]\nworkers = 1\n").unwrap();
+    succeeds(&directory.path().join("new"), &["--config", &config, "check"], "");
+    let lonely = fails(&directory.path().join("new"), &["token"], "");
+    assert!(
+        lonely.contains("token.root_secret") && lonely.contains("PORTCULLIS_TOKEN__ROOT_SECRET_FILE"),
+        "{lonely}"
+    );
+}

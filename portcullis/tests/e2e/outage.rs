@@ -1,0 +1,99 @@
+//! When a part is down: who answers what, and that nothing is lost.
+
+use std::time::Duration;
+
+use portcullis::role::{Role, start};
+use serde_json::json;
+
+use crate::helpers::{PASSWORD, spawn_with};
+
+#[tokio::test]
+async fn without_the_token_service_logins_wait_and_known_tokens_go_on() {
+    let portcullis = spawn_with(|config| config.token.max_staleness = Duration::from_mins(1)).await;
+    let client = portcullis.client.clone();
+    let user = client.register("ada").await;
+    let (token, mut config) = (portcullis.all.token, portcullis.config.clone());
+    config.token.listen = token.address;
+    token.stop().await;
+
+    client.home(&user.access).await.expect(200, json!({}));
+    for (path, body) in [
+        (
+            "/api/auth/login",
+            json!({"email": "ada@example.com", "password": PASSWORD}),
+        ),
+        (
+            "/api/auth/register",
+            json!({"username": "bob", "email": "bob@example.com", "password": PASSWORD}),
+        ),
+    ] {
+        let answer = client.post(path, body).await;
+        answer.expect(503, json!({}));
+        assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
+    }
+    for path in ["/api/auth/refresh", "/token/refresh"] {
+        let status = client
+            .post(path, json!({"refresh": user.refresh}))
+            .await
+            .status
+            .as_u16();
+        assert!((502..=503).contains(&status), "never 401: {status}");
+    }
+
+    let token = start(Role::Token, &config, portcullis.clock.clone()).await.unwrap();
+    token.ready().await;
+    client.refresh(&user.refresh).await.expect(200, json!({}));
+    // What was answered 503 can be repeated.
+    client.register("bob").await;
+    client.logout(&user).await.expect(205, json!(null));
+    client.home_becomes(&user.access, 401).await;
+    token.kill().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_has_not_heard_for_too_long_says_503_and_recovers() {
+    let portcullis = spawn_with(|config| config.token.max_staleness = Duration::from_millis(1500)).await;
+    let client = portcullis.client.clone();
+    let user = client.register("ada").await;
+    let (token, mut config) = (portcullis.all.token, portcullis.config.clone());
+    config.token.listen = token.address;
+    token.kill().await;
+    let answer = client.home_becomes(&user.access, 503).await;
+    answer.expect(503, json!({"code": "revocations_unknown"}));
+    assert_eq!(answer.header("retry-after"), "1");
+    // A bad token is a bad token all the same.
+    client.home("garbage").await.expect(401, json!({}));
+
+    let token = start(Role::Token, &config, portcullis.clock.clone()).await.unwrap();
+    client.home_becomes(&user.access, 200).await;
+    token.kill().await;
+}
+
+#[tokio::test]
+async fn without_identity_everything_but_accounts_goes_on() {
+    let portcullis = spawn_with(|_| {}).await;
+    let client = portcullis.client.clone();
+    let user = client.register("ada").await;
+    portcullis.all.identity.kill().await;
+    let status = client.try_login("ada").await.status.as_u16();
+    assert!((502..=503).contains(&status), "{status}");
+    client.home(&user.access).await.expect(200, json!({}));
+    client.refresh(&user.refresh).await.expect(200, json!({}));
+    client.logout(&user).await.expect(205, json!(null));
+}
+
+#[tokio::test]
+async fn without_home_the_rest_goes_on() {
+    let portcullis = spawn_with(|_| {}).await;
+    let client = portcullis.client.clone();
+    let user = client.register("ada").await;
+    portcullis.all.home.kill().await;
+    client
+        .home(&user.access)
+        .await
+        .expect(502, json!({"code": "bad_gateway"}));
+    client
+        .get(&format!("/api/user/{}", user.id), &user.access)
+        .await
+        .expect(200, json!({}));
+}
