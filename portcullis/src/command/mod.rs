@@ -27,7 +27,11 @@ use crate::role::Role;
 
 /// Users, tokens and a gate for your HTTP services.
 #[derive(Debug, Parser)]
-#[command(name = "portcullis", version, about)]
+#[command(
+    name = "portcullis",
+    version,
+    about = "Users, tokens and a gate for your HTTP services"
+)]
 pub struct Arguments {
     /// The configuration file; none is needed.
     #[arg(long, global = true, env = "PORTCULLIS_CONFIG", value_name = "FILE")]

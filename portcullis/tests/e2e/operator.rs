@@ -220,7 +220,7 @@ async fn a_bad_configuration_stops_the_start_with_key_and_remedy() {
         ("[token]\naccess_ttl = \"2h\"", "token.access_ttl"),
         ("[token]\naccess_ttl = \"soon\"", "token.access_ttl"),
         ("[token]\nroot_secret = \"short\"", "token.root_secret"),
-        ("[identity]\nbcrypt_cost = 99", "identity.bcrypt_cost"),
+        ("[identity]\ndatabase_pool = 0", "identity.database_pool"),
         (
             "[[gateway.routes]]\npath = \"/x\"\nupstream = \"nowhere\"",
             "gateway.routes",

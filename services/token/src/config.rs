@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis_client::VerifierConfig;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use service_kit::config::Mistake;
 use url::Url;
 
@@ -48,7 +48,7 @@ pub struct Config {
     pub url: Url,
     pub store_url: String,
     pub root_secret: SecretString,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "secrets")]
     pub previous_root_secrets: Vec<SecretString>,
     pub issuer: String,
     pub audience: String,
@@ -75,6 +75,13 @@ pub struct Config {
     pub clients: BTreeMap<String, ClientConfig>,
 }
 
+fn secrets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SecretString>, D::Error> {
+    Ok(service_kit::config::list(deserializer)?
+        .into_iter()
+        .map(SecretString::from)
+        .collect())
+}
+
 impl Config {
     /// What every verifier of this deployment insists on.
     #[must_use]
@@ -97,12 +104,6 @@ impl Config {
                 found.push(Mistake::in_key(key, problem, remedy));
             }
         };
-        check(
-            self.root_secret.expose_secret().len() < MIN_SECRET_LENGTH,
-            "token.root_secret",
-            "is missing or shorter than 32 characters",
-            "Put a random one in a file (openssl rand -base64 32) and name it in PORTCULLIS_TOKEN__ROOT_SECRET_FILE.",
-        );
         check(
             self.access_ttl < Duration::from_secs(1) || self.access_ttl > LONGEST_ACCESS_TTL,
             "token.access_ttl",
@@ -152,14 +153,29 @@ impl Config {
                 "Write sqlite:///path/to/token.db.",
             ));
         }
-        for (id, client) in &self.clients {
-            if client.secret.expose_secret().len() < MIN_SECRET_LENGTH {
-                found.push(Mistake::in_key(
-                    &format!("token.clients.{id}.secret"),
-                    "is missing or shorter than 32 characters",
-                    "Make a random one (openssl rand -base64 32).",
-                ));
-            }
+        let clients = self
+            .clients
+            .iter()
+            .map(|(id, client)| (format!("token.clients.{id}.secret"), &client.secret));
+        let previous = self
+            .previous_root_secrets
+            .iter()
+            .map(|secret| ("token.previous_root_secrets".to_owned(), secret));
+        let root = std::iter::once(("token.root_secret".to_owned(), &self.root_secret));
+        for (key, secret) in root.chain(previous).chain(clients) {
+            let problem = match secret.expose_secret().len() {
+                0 => "is missing",
+                1..MIN_SECRET_LENGTH => "is shorter than 32 characters",
+                _ => continue,
+            };
+            let variable = key.to_uppercase().replace('.', "__");
+            found.push(Mistake::in_key(
+                &key,
+                problem,
+                format!(
+                    "Put a random one in a file (openssl rand -base64 32) and name it in PORTCULLIS_{variable}_FILE."
+                ),
+            ));
         }
         found
     }

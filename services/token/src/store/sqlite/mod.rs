@@ -6,7 +6,7 @@ mod schema;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use async_trait::async_trait;
 use diesel::prelude::*;
 use diesel::r2d2::{ManageConnection, Pool};
@@ -84,6 +84,15 @@ fn pool(path: &Path, size: u32) -> anyhow::Result<Pool<Manager>> {
 impl SqliteStore {
     /// Opens the file at `path`, creates it when it is missing, and brings its schema up to date.
     pub async fn open(path: &Path) -> anyhow::Result<Self> {
+        if let Some(directory) = path
+            .parent()
+            .filter(|directory| !directory.is_dir() && *directory != Path::new(""))
+        {
+            bail!(
+                "there is no directory {}: make it, or choose another place (PORTCULLIS_DATA_DIR)",
+                directory.display()
+            );
+        }
         let writers = BlockingPool::new("token writer", 1, 1024);
         let path = path.to_owned();
         let (writer, readers, feed_id) = writers
