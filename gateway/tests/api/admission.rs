@@ -271,7 +271,11 @@ async fn until_the_first_snapshot_protected_routes_are_503_and_open_ones_work() 
 #[actix_web::test]
 async fn a_refused_upload_does_not_cost_the_client_its_connection() {
     let app = spawn().await;
-    let first = "POST /home HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello";
+    let body = "x".repeat(1024 * 1024);
+    let first = format!(
+        "POST /home HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     let second = "GET /open HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let answers = app.raw(format!("{first}{second}").as_bytes()).await;
     assert_eq!(parse(&answers).0, 401);

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::helpers::{Echo, listener, odd, read, read_head, spawn, spawn_with, until, url};
+use crate::helpers::{Echo, PATIENCE, listener, odd, read, read_head, spawn, spawn_with, until, url};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -80,7 +80,12 @@ async fn an_upstream_that_speaks_no_http_or_hangs_up_is_502() {
 async fn an_upstream_that_does_not_answer_in_time_is_504() {
     let odd_one = listener().await;
     let address = odd_one.local_addr().unwrap();
-    let app = spawn_with(|config| odd(config, address, r#", "timeout": "100ms""#)).await;
+    let app = spawn_with(|config| {
+        odd(config, address, r#", "timeout": "100ms""#);
+        // Pauses in the body have a limit of their own.
+        config.body_timeout = Duration::from_hours(1);
+    })
+    .await;
     let (status, body) = read(app.request(Method::POST, "/odd").body("hello").send().await.unwrap()).await;
     assert_eq!((status, &body["code"]), (504, &json!("gateway_timeout")));
     let mut stream = accept(&odd_one).await;
@@ -106,7 +111,8 @@ async fn an_answer_that_pauses_for_too_long_is_cut_off() {
             .unwrap();
         read_head(&mut stream).await
     });
-    assert!(app.get("/odd").await.bytes().await.is_err());
+    let error = app.get("/odd").await.bytes().await.unwrap_err();
+    assert!(!error.is_timeout(), "the gateway gives up, not the client");
     assert_eq!(upstream.await.unwrap(), "");
 }
 
@@ -146,6 +152,10 @@ async fn a_kept_connection_that_breaks_under_a_request_is_replaced_when_that_is_
         kept.write_all(OK).await.unwrap();
         heads.push(read_head(&mut kept).await);
         drop(kept);
+        // Whoever comes again is welcome.
+        let mut stream = accept(&odd_one).await;
+        read_head(&mut stream).await;
+        stream.write_all(OK).await.unwrap();
         heads
             .iter()
             .map(|head| head.split(' ').next().unwrap().to_owned())
@@ -158,6 +168,7 @@ async fn a_kept_connection_that_breaks_under_a_request_is_replaced_when_that_is_
         502,
         "a POST might be done twice"
     );
+    assert_eq!(app.get("/odd").await.status(), 200);
     assert_eq!(upstream.await.unwrap(), ["GET", "GET", "GET", "POST"]);
 }
 
@@ -177,7 +188,8 @@ async fn a_connection_that_was_not_used_for_long_is_closed() {
         read_head(&mut stream).await
     });
     assert_eq!(app.get("/odd").await.status(), 200);
-    assert_eq!(upstream.await.unwrap(), "");
+    let end = tokio::time::timeout(PATIENCE, upstream).await;
+    assert_eq!(end.expect("it is closed in time").unwrap(), "");
 }
 
 #[actix_web::test]
