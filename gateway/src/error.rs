@@ -36,10 +36,16 @@ impl From<ProxyError> for Problem {
             ProxyError::Full => {
                 Self::unavailable("upstream_busy", "The service is too busy. Try again in a moment.").caused_by(error)
             }
-            ProxyError::Connect(_) | ProxyError::Upstream(_) | ProxyError::BadAnswer => Self::new(
+            // Nothing was sent, so the same request may be sent again, whatever it is.
+            ProxyError::Connect(_) => Self::unavailable(
+                "upstream_unavailable",
+                "The service behind this address cannot be reached. Try again in a moment.",
+            )
+            .caused_by(error),
+            ProxyError::Upstream(_) | ProxyError::BadAnswer => Self::new(
                 StatusCode::BAD_GATEWAY,
                 "bad_gateway",
-                "The service behind this address cannot be reached or gave no proper answer. Try again in a moment.",
+                "The service behind this address gave no proper answer. Try again in a moment.",
             )
             .caused_by(error),
             ProxyError::ConnectTimeout | ProxyError::Timeout => Self::new(

@@ -43,13 +43,19 @@ async fn a_connection_serves_one_request_after_another() {
 }
 
 #[actix_web::test]
-async fn an_upstream_that_is_down_is_502_in_our_shape() {
+async fn an_upstream_that_is_down_is_503_in_our_shape() {
     let app = spawn().await;
-    let (status, body) = read(app.get("/down").await).await;
-    assert_eq!(status, 502);
+    let down = app.get("/down").await;
+    assert_eq!(down.headers()["retry-after"], "1");
+    let (status, body) = read(down).await;
+    assert_eq!(status, 503);
     assert_eq!(
         (&body["code"], &body["status"], &body["title"]),
-        (&json!("bad_gateway"), &json!(502), &json!("Bad Gateway"))
+        (
+            &json!("upstream_unavailable"),
+            &json!(503),
+            &json!("Service Unavailable")
+        )
     );
     assert!(body["detail"].is_string() && body["request_id"].is_string());
     assert!(!body.to_string().contains("127.0.0.1"), "internals stay inside: {body}");

@@ -94,7 +94,7 @@ async fn every_answer_to_an_allowed_origin_can_be_read_by_it_errors_included() {
         ("/nothing", 0, 404),
         ("/open/%2f", 0, 400),
         ("/small", 2000, 413),
-        ("/down", 0, 502),
+        ("/down", 0, 503),
         ("/open/500", 0, 500),
     ] {
         let response = send(path, body).await.unwrap();
