@@ -257,8 +257,13 @@ impl Store for SqliteStore {
     }
 
     async fn rotate(&self, id: SessionId, presented: Serial, terms: RotationTerms) -> Result<Rotation, StoreError> {
-        self.publish(move |connection| rotate(connection, id, presented, &terms))
-            .await
+        let rotation = self
+            .write(move |connection| rotate(connection, id, presented, &terms))
+            .await?;
+        if let Rotation::Reused { .. } = rotation {
+            self.changed.notify_one();
+        }
+        Ok(rotation)
     }
 
     async fn end_session(&self, id: SessionId, reason: Reason, now: i64) -> Result<bool, StoreError> {
