@@ -43,6 +43,12 @@ impl DataDirectory {
         format!("sqlite://{}", path.display())
     }
 
+    /// Whether any secret has been made in it.
+    #[must_use]
+    pub fn has_secrets(&self) -> bool {
+        std::fs::read_dir(self.secrets()).is_ok_and(|mut secrets| secrets.next().is_some())
+    }
+
     /// The secret `name`, if it has been made.
     pub fn find_secret(&self, name: &str) -> anyhow::Result<Option<String>> {
         let path = self.secrets().join(name);

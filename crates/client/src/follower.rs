@@ -168,26 +168,18 @@ pub struct KeyFetcher {
 }
 
 impl KeyFetcher {
-    /// Whether the keys in `trust` were replaced by newer ones.
-    pub(crate) async fn fetch(&self, trust: &Trust) -> bool {
-        let asked_at = clock::instant();
+    /// Brings the keys in `trust` up to date, or waits for somebody else who does. Whoever comes within the pause after a
+    /// fetch has to go by what that one, and the feed, have brought.
+    pub(crate) async fn fetch(&self, trust: &Trust) {
         let mut last = self.last.lock().await;
-        match *last {
-            // Somebody else fetched while we waited for the lock.
-            Some(fetched_at) if fetched_at >= asked_at => return true,
-            Some(fetched_at) if fetched_at.elapsed() < FETCH_PAUSE => return false,
-            _ => {}
+        if last.is_some_and(|fetched_at| fetched_at.elapsed() < FETCH_PAUSE) {
+            return;
+        }
+        let told = trust.told();
+        match self.client.jwks().await {
+            Ok(jwks) => trust.set_fetched_keys(KeySet::from_jwks(&jwks), told),
+            Err(error) => log::warn!(cause = error.to_string().as_str(); "the key set could not be fetched"),
         }
         *last = Some(clock::instant());
-        match self.client.jwks().await {
-            Ok(jwks) => {
-                trust.set_keys(KeySet::from_jwks(&jwks));
-                true
-            }
-            Err(error) => {
-                log::warn!(cause = error.to_string().as_str(); "the key set could not be fetched");
-                false
-            }
-        }
     }
 }

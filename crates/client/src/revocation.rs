@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::Claims;
-use crate::wire::{Reason, Revocation, RevokedKind};
+use crate::wire::{CLIENT_REVOCATION, Reason, Revocation, RevokedKind};
+use crate::{Claims, TokenType};
+
+/// How far the clock of whoever deleted a service account may be behind that of whoever issued its tokens.
+const SKEW_MS: i64 = 5000;
 
 /// Revocations in memory: three look-ups answer for a token, however many there are.
 #[derive(Debug, Default)]
@@ -63,8 +66,18 @@ impl Revocations {
         let session = claims.sid.as_deref().and_then(|sid| self.sessions.get(sid));
         let found = session
             .or_else(|| self.tokens.get(claims.jti.as_str()))
-            .or_else(|| self.clients.get(claims.client_id.as_str()));
+            .or_else(|| self.of_client(claims));
         found.map(|(reason, _)| *reason)
+    }
+
+    fn of_client(&self, claims: &Claims) -> Option<&(Reason, i64)> {
+        if claims.token_type != TokenType::Service {
+            return None;
+        }
+        let lasts = i64::try_from(CLIENT_REVOCATION.as_millis()).unwrap_or(i64::MAX);
+        let revocation = self.clients.get(claims.client_id.as_str())?;
+        let made_at = revocation.1.saturating_sub(lasts);
+        (claims.iat.saturating_mul(1000) <= made_at.saturating_add(SKEW_MS)).then_some(revocation)
     }
 
     /// How many there are.
@@ -91,6 +104,36 @@ mod tests {
             reason: Reason::LoggedOut,
             expires_at,
         }
+    }
+
+    #[test]
+    fn a_service_account_is_revoked_as_it_was_and_users_are_none() {
+        let made_at = 1_800_000_000_000;
+        let mut revocations = Revocations::default();
+        revocations.add(&Revocation {
+            kind: RevokedKind::Client,
+            id: "billing".to_owned(),
+            reason: Reason::Administrator,
+            expires_at: made_at + i64::try_from(CLIENT_REVOCATION.as_millis()).unwrap(),
+        });
+        let token = |token_type, issued_at_ms: i64| Claims {
+            token_type,
+            iss: String::new(),
+            sub: "billing".to_owned(),
+            aud: String::new(),
+            client_id: "billing".to_owned(),
+            iat: issued_at_ms / 1000,
+            exp: 0,
+            nbf: None,
+            jti: String::new(),
+            sid: None,
+            scope: String::new(),
+            roles: Vec::new(),
+            user_id: None,
+        };
+        assert!(revocations.find(&token(TokenType::Service, made_at - 1000)).is_some());
+        assert!(revocations.find(&token(TokenType::Service, made_at + 6000)).is_none());
+        assert!(revocations.find(&token(TokenType::Access, made_at - 1000)).is_none());
     }
 
     #[test]

@@ -17,11 +17,25 @@ use crate::wire::{OpenSessionRequest, RevokeSubjectRequest, RevokeSubjectRespons
 
 /// How long a call to the token service may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long getting a service token may take; less, so that those who wait for it hear of a failure in their own time.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(3);
 
-#[derive(Debug)]
-struct Held {
-    token: Arc<str>,
-    renew_at: Instant,
+/// How long those who ask after a failure to get a service token share that failure, instead of waiting for their own.
+const FAILED: Duration = Duration::from_millis(500);
+
+/// What the last attempt to get a service token brought.
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Token {
+        token: Arc<str>,
+        renew_at: Instant,
+    },
+    Failure {
+        unavailable: String,
+        until: Instant,
+    },
 }
 
 /// A service account's line to the token service. Clones share connections and the service token.
@@ -31,7 +45,7 @@ pub struct TokenClient {
     base: Url,
     client_id: String,
     client_secret: SecretString,
-    held: Arc<Mutex<Option<Held>>>,
+    held: Arc<Mutex<Held>>,
 }
 
 #[derive(Deserialize)]
@@ -102,41 +116,67 @@ impl TokenClient {
         read(check(response).await?).await
     }
 
-    /// Sends with the service token; when that is refused (the keys were replaced, say) once more with a new one.
+    /// Sends with the service token; when that is refused (the keys were replaced, say) once more with a new one. Waiting
+    /// for the token counts, too.
     async fn authorized(&self, request: impl Fn() -> RequestBuilder) -> Result<Response, TokenServiceError> {
-        let token = self.service_token(None).await?;
-        let response = send(request().bearer_auth(&*token)).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
-        }
-        let token = self.service_token(Some(&token)).await?;
-        send(request().bearer_auth(&*token)).await
+        let attempt = async {
+            let token = self.service_token(None).await?;
+            let response = send(request().bearer_auth(&*token)).await?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                return Ok(response);
+            }
+            let token = self.service_token(Some(&token)).await?;
+            send(request().bearer_auth(&*token)).await
+        };
+        tokio::time::timeout(TIMEOUT, attempt)
+            .await
+            .map_err(|_| TokenServiceError::Unavailable("no answer in time".to_owned()))?
     }
 
     /// The token held, or a new one when there is none, it is about to expire, or it is `refused`. One caller fetches,
-    /// the others wait for it.
+    /// the others wait for what comes of it.
     async fn service_token(&self, refused: Option<&str>) -> Result<Arc<str>, TokenServiceError> {
         let mut held = self.held.lock().await;
-        if let Some(held) = &*held
-            && held.renew_at > clock::instant()
-            && refused != Some(&*held.token)
-        {
-            return Ok(Arc::clone(&held.token));
+        let now = clock::instant();
+        match &*held {
+            Held::Token { token, renew_at } if *renew_at > now && refused != Some(token) => {
+                return Ok(Arc::clone(token));
+            }
+            Held::Failure { unavailable, until } if *until > now => {
+                return Err(TokenServiceError::Unavailable(unavailable.clone()));
+            }
+            _ => {}
         }
+        match self.fetch_service_token().await {
+            Ok((token, lasts)) => {
+                *held = Held::Token {
+                    token: Arc::clone(&token),
+                    renew_at: clock::instant() + lasts.mul_f64(0.8),
+                };
+                Ok(token)
+            }
+            Err(error) => {
+                *held = match &error {
+                    TokenServiceError::Unavailable(why) => Held::Failure {
+                        unavailable: why.clone(),
+                        until: clock::instant() + FAILED,
+                    },
+                    _ => Held::Nothing,
+                };
+                Err(error)
+            }
+        }
+    }
+
+    async fn fetch_service_token(&self) -> Result<(Arc<str>, Duration), TokenServiceError> {
         let request = self
             .http
             .post(self.url("oauth/token"))
-            .timeout(TIMEOUT)
+            .timeout(TOKEN_TIMEOUT)
             .basic_auth(&self.client_id, Some(self.client_secret.expose_secret()))
             .form(&[("grant_type", "client_credentials")]);
         let granted: Granted = read(check(send(request).await?).await?).await?;
-        let token: Arc<str> = granted.access_token.into();
-        let renew_at = clock::instant() + Duration::from_secs(granted.expires_in).mul_f64(0.8);
-        *held = Some(Held {
-            token: Arc::clone(&token),
-            renew_at,
-        });
-        Ok(token)
+        Ok((granted.access_token.into(), Duration::from_secs(granted.expires_in)))
     }
 
     fn url(&self, path: &str) -> Url {

@@ -1,7 +1,7 @@
 //! What a verifier goes by: the keys, the revocations, and how long ago it heard of them.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,6 +14,8 @@ use crate::{Claims, KeySet, Revocations};
 #[derive(Debug)]
 pub struct Trust {
     keys: ArcSwap<KeySet>,
+    /// How often the feed has told the keys; guards `keys` against older ones that arrive later by another way.
+    told: Mutex<u64>,
     revocations: RwLock<Revocations>,
     origin: std::time::Instant,
     /// Milliseconds after `origin` at which everything was last known; negative: never yet.
@@ -24,6 +26,7 @@ impl Default for Trust {
     fn default() -> Self {
         Self {
             keys: ArcSwap::default(),
+            told: Mutex::default(),
             revocations: RwLock::default(),
             origin: clock::instant(),
             heard_at: AtomicI64::new(-1),
@@ -38,9 +41,25 @@ impl Trust {
         self.keys.load()
     }
 
-    /// Replaces the whole key set.
+    /// Replaces the whole key set with what the feed, whose order counts, has told.
     pub fn set_keys(&self, keys: KeySet) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        *told += 1;
         self.keys.store(std::sync::Arc::new(keys));
+    }
+
+    /// How often the feed has told the keys: to be asked before they are fetched by another way.
+    pub(crate) fn told(&self) -> u64 {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the key set with one that was fetched, unless the feed has told the keys since it stood at `told`: a key
+    /// that was killed meanwhile must not come back.
+    pub(crate) fn set_fetched_keys(&self, keys: KeySet, told: u64) {
+        let now = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *now == told {
+            self.keys.store(std::sync::Arc::new(keys));
+        }
     }
 
     /// Adds a revocation; it holds for every request from now on.
@@ -81,5 +100,30 @@ impl Trust {
     #[must_use]
     pub fn revocations(&self) -> usize {
         self.revocations.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::jwk::JwkSet;
+
+    use super::*;
+
+    fn keys(kid: &str) -> KeySet {
+        let jwk = format!(
+            r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","kid":"{kid}","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}}]}}"#
+        );
+        KeySet::from_jwks(&serde_json::from_str::<JwkSet>(&jwk).unwrap())
+    }
+
+    #[test]
+    fn keys_that_were_fetched_before_the_feed_told_others_do_not_come_back() {
+        let trust = Trust::default();
+        let asked = trust.told();
+        trust.set_keys(keys("new"));
+        trust.set_fetched_keys(keys("killed"), asked);
+        assert!(trust.keys().get("new").is_some() && trust.keys().get("killed").is_none());
+        trust.set_fetched_keys(keys("newest"), trust.told());
+        assert!(trust.keys().get("newest").is_some());
     }
 }

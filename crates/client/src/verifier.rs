@@ -103,12 +103,15 @@ impl Verifier {
 
     /// The claims of a token that is good as far as is known; the caller asks [`Verifier::is_stale`] itself.
     pub async fn verify(&self, token: &str, wanted: TokenType) -> Result<Arc<Claims>, TokenError> {
-        let claims = match (self.verify_now(token), &self.fetcher) {
-            (Err(TokenError::UnknownKey), Some(fetcher)) if fetcher.fetch(&self.trust).await => {
-                self.verify_now(token)?
-            }
-            (Err(TokenError::UnknownKey), _) if self.trust.keys().is_empty() => return Err(TokenError::Stale),
-            (outcome, _) => outcome?,
+        let mut outcome = self.verify_now(token);
+        if let (Err(TokenError::UnknownKey), Some(fetcher)) = (&outcome, &self.fetcher) {
+            fetcher.fetch(&self.trust).await;
+            outcome = self.verify_now(token);
+        }
+        let claims = match outcome {
+            // The key may be one that we have not heard of: that is no reason to refuse the token for good.
+            Err(TokenError::UnknownKey) if self.is_stale() => return Err(TokenError::Stale),
+            outcome => outcome?,
         };
         if claims.token_type == wanted {
             Ok(claims)

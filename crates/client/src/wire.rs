@@ -109,6 +109,10 @@ pub struct RevokeSubjectResponse {
     pub ended: u64,
 }
 
+/// How long the revocation of a service account lasts: the longest life of a token, and the largest leeway. It concerns
+/// what was issued before it was made, so that an account that is created anew under the same id is a new one.
+pub const CLIENT_REVOCATION: std::time::Duration = std::time::Duration::from_mins(61);
+
 /// What a revocation matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -117,7 +121,7 @@ pub enum RevokedKind {
     Session,
     /// One token (`jti`).
     Token,
-    /// A service account (`client_id`).
+    /// The service tokens that were issued to a service account (`client_id`) until then; see [`CLIENT_REVOCATION`].
     Client,
 }
 

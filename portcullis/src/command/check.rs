@@ -10,7 +10,7 @@ use crate::role::Role;
 
 /// Prints the mistakes; exit 1 on any. Secrets that `up` makes on its first start are no mistake where nothing is set up.
 pub(super) fn run(config: &Config, data: &DataDirectory) -> ExitCode {
-    let made_by_up = |mistake: &Mistake| !data.path().exists() && mistake.problem.contains("is missing");
+    let made_by_up = |mistake: &Mistake| !data.has_secrets() && mistake.problem.contains("is missing");
     let mistakes: Vec<_> = config
         .mistakes(&Role::ALL)
         .into_iter()

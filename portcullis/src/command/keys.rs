@@ -4,6 +4,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use service_kit::Clock;
 
+use super::serve::refuse;
 use crate::config::Config;
 
 /// `portcullis keys …`
@@ -22,6 +23,7 @@ pub(super) enum Command {
 
 /// Carries out a `keys` command.
 pub(super) async fn run(command: Command, config: &Config, clock: Clock) -> anyhow::Result<()> {
+    refuse(&config.token.mistakes())?;
     let store = portcullis_token::open_store(&config.token).await?;
     let ring = portcullis_token::open_ring(&config.token, &*store, &clock).await?;
     match command {

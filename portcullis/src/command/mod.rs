@@ -96,7 +96,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The configuration for a command that works on the stores, which may be the first to be run on a new machine.
+/// The configuration for a command that works on the stores, which may be the first to be run on a new machine. Secrets
+/// are never made here: the stores may belong to roles that are given theirs in other ways.
 fn with_data(data: &DataDirectory, read: impl Fn(Missing) -> anyhow::Result<Config>) -> anyhow::Result<Config> {
     data.create()?;
     read(Missing::Leave)

@@ -1,6 +1,7 @@
 //! `portcullis up`, and one role alone.
 
 use anyhow::bail;
+use service_kit::config::Mistake;
 use service_kit::{Clock, logging};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -11,7 +12,7 @@ use crate::role::{self, All, Role};
 /// Everything in one process, until it is told to stop.
 pub(super) async fn up(config: Config, data: &DataDirectory, clock: Clock) -> anyhow::Result<()> {
     logging::start();
-    refuse_mistakes(&config, &Role::ALL)?;
+    refuse(&config.mistakes(&Role::ALL))?;
     let mut stop = Stop::listen()?;
     let all = All::start(config, clock).await?;
     let url = all.gateway.url();
@@ -33,7 +34,7 @@ pub(super) async fn up(config: Config, data: &DataDirectory, clock: Clock) -> an
 /// One role, until it is told to stop.
 pub(super) async fn one(role: Role, config: &Config, clock: Clock) -> anyhow::Result<()> {
     logging::start();
-    refuse_mistakes(config, &[role])?;
+    refuse(&config.mistakes(&[role]))?;
     let mut stop = Stop::listen()?;
     let running = role::start(role, config, clock).await?;
     stop.wait().await;
@@ -44,8 +45,9 @@ pub(super) async fn one(role: Role, config: &Config, clock: Clock) -> anyhow::Re
     Ok(())
 }
 
-fn refuse_mistakes(config: &Config, roles: &[Role]) -> anyhow::Result<()> {
-    let mistakes: Vec<String> = config.mistakes(roles).iter().map(ToString::to_string).collect();
+/// Fails with all of `mistakes`, if there are any.
+pub(super) fn refuse(mistakes: &[Mistake]) -> anyhow::Result<()> {
+    let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
     if !mistakes.is_empty() {
         bail!("the configuration cannot work:\n{}", mistakes.join("\n"));
     }

@@ -716,3 +716,19 @@ async fn keys_and_metadata_are_public() {
         .await;
     metadata.expect(200, json!({"issuer": portcullis.config.token.issuer}));
 }
+
+#[tokio::test]
+async fn whoever_logs_out_with_tokens_of_two_sessions_ends_both() {
+    let portcullis = spawn().await;
+    let client = &portcullis.client;
+    let (first, second) = (client.register("ada").await, client.login("ada").await);
+    let bystander = client.login("ada").await;
+    let request = client.request("POST", "/logout").bearer_auth(&first.access);
+    client
+        .send(request.json(&json!({"refresh_token": second.refresh})))
+        .await
+        .expect(205, Value::Null);
+    client.home_becomes(&first.access, 401).await;
+    client.home_becomes(&second.access, 401).await;
+    client.home(&bystander.access).await.expect(200, json!({}));
+}

@@ -9,4 +9,5 @@ mod helpers;
 mod operator;
 mod outage;
 mod rotation;
+mod service_accounts;
 mod tutorials;

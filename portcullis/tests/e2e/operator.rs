@@ -241,3 +241,15 @@ async fn a_bad_configuration_stops_the_start_with_key_and_remedy() {
         "{lonely}"
     );
 }
+
+#[tokio::test]
+async fn commands_before_the_first_start_leave_nothing_that_would_prevent_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let refused = fails(directory.path(), &["keys", "list"], "");
+    assert!(refused.contains("token.root_secret"), "{refused}");
+    succeeds(directory.path(), &SUPERUSER, &format!("{PASSWORD}\n"));
+    succeeds(directory.path(), &["check"], "");
+    let process = Process::start(directory.path());
+    process.client.login("root").await;
+    succeeds(directory.path(), &["keys", "list"], "");
+}

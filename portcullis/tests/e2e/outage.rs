@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use portcullis::role::{Role, start};
 use serde_json::json;
 
-use crate::helpers::{PASSWORD, spawn_with};
+use crate::helpers::{Client, PASSWORD, spawn_with};
 
 #[tokio::test]
 async fn without_the_token_service_logins_wait_and_known_tokens_go_on() {
@@ -92,4 +93,25 @@ async fn without_home_the_rest_goes_on() {
         .get(&format!("/api/user/{}", user.id), &user.access)
         .await
         .expect(200, json!({}));
+}
+
+#[tokio::test]
+async fn a_token_service_that_hangs_is_not_waited_for_in_turn() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut portcullis = spawn_with(|_| {}).await;
+    portcullis.client.register("ada").await;
+    portcullis.config.token.url = format!("http://{}", silent.local_addr().unwrap()).parse().unwrap();
+    let identity = start(Role::Identity, &portcullis.config, portcullis.clock.clone())
+        .await
+        .unwrap();
+    let client = Client::new(&identity.url());
+    let logins = join_all((0..8).map(|_| client.try_login("ada")));
+    // In turn they would take eight times as long as one may take.
+    for answer in tokio::time::timeout(Duration::from_secs(20), logins)
+        .await
+        .expect("answers")
+    {
+        answer.expect(503, json!({"code": "store_unavailable"}));
+    }
+    identity.kill().await;
 }

@@ -145,3 +145,27 @@ async fn a_session_that_is_used_daily_still_ends_after_30_days() {
         .await
         .expect(401, json!({"detail": "Token is expired"}));
 }
+
+#[tokio::test]
+async fn no_access_token_outlives_its_session() {
+    let portcullis = spawn_with(|config| {
+        config.token.refresh_idle_ttl = Duration::from_mins(10);
+        config.token.refresh_absolute_ttl = Duration::from_mins(10);
+    })
+    .await;
+    let user = portcullis.client.register("ada").await;
+    portcullis.clock.advance(Duration::from_mins(9));
+    let access = portcullis
+        .client
+        .refresh(&user.refresh)
+        .await
+        .expect(200, json!({}))
+        .field("access");
+    portcullis.client.home(&access).await.expect(200, json!({}));
+    portcullis.clock.advance(Duration::from_secs(66));
+    portcullis
+        .client
+        .home(&access)
+        .await
+        .expect(401, json!({"code": "token_not_valid"}));
+}

@@ -7,10 +7,11 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use aws_lc_rs::constant_time;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use portcullis_client::wire::CLIENT_REVOCATION;
 use secrecy::ExposeSecret;
 use service_kit::{Clock, random};
 
-use crate::config::{ClientConfig, LONGEST_ACCESS_TTL};
+use crate::config::ClientConfig;
 use crate::error::Error;
 use crate::secret::fingerprint;
 use crate::store::{Store, StoreError, StoredClient};
@@ -117,8 +118,6 @@ pub async fn create(
 
 /// Removes a service account; its tokens are refused from now on. `false`: there is none of that id.
 pub async fn delete(store: &dyn Store, id: &str, clock: &Clock) -> Result<bool, StoreError> {
-    let longest = i64::try_from(LONGEST_ACCESS_TTL.as_millis()).unwrap_or(i64::MAX);
-    store
-        .delete_client(id, clock.now_ms().saturating_add(longest).saturating_add(60_000))
-        .await
+    let lasts = i64::try_from(CLIENT_REVOCATION.as_millis()).unwrap_or(i64::MAX);
+    store.delete_client(id, clock.now_ms().saturating_add(lasts)).await
 }

@@ -43,6 +43,9 @@ pub enum Error {
     /// The token was issued to another client (RFC 6749 section 5.2, RFC 7009 section 2.1).
     #[error("The token was not issued to this client.")]
     AnothersToken,
+    /// What a client shows for a token is not good (RFC 6749 section 5.2).
+    #[error("{0}")]
+    InvalidGrant(String),
     /// `grant_type` is missing or not offered.
     #[error("This grant type is not offered.")]
     UnsupportedGrantType,
@@ -55,6 +58,21 @@ pub enum Error {
     /// A fault of ours.
     #[error(transparent)]
     Internal(#[from] anyhow::Error),
+}
+
+impl Error {
+    /// The same at the token endpoint, where a refresh token that is not good is an `invalid_grant`, and 400.
+    #[must_use]
+    pub fn of_grant(self) -> Self {
+        match self {
+            Self::InvalidToken
+            | Self::WrongTokenType
+            | Self::SessionExpired
+            | Self::SessionEnded(_)
+            | Self::Superseded => Self::InvalidGrant(self.to_string()),
+            other => other,
+        }
+    }
 }
 
 impl From<Error> for Problem {
@@ -82,7 +100,9 @@ impl From<Error> for Problem {
                     .member("error", json!("invalid_client"))
             }
             Error::InvalidScope(_) => Self::bad_request("invalid_scope", text).member("error", json!("invalid_scope")),
-            Error::AnothersToken => Self::bad_request("invalid_grant", text).member("error", json!("invalid_grant")),
+            Error::AnothersToken | Error::InvalidGrant(_) => {
+                Self::bad_request("invalid_grant", text).member("error", json!("invalid_grant"))
+            }
             Error::UnsupportedGrantType => {
                 Self::bad_request("unsupported_grant_type", text).member("error", json!("unsupported_grant_type"))
             }

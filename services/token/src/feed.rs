@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::Bytes;
-use portcullis_client::Trust;
 use portcullis_client::wire::FeedLine;
+use portcullis_client::{Claims, Trust};
 use service_kit::{Clock, clock};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -120,16 +120,20 @@ impl Feed {
         }
     }
 
-    /// The stream of one follower that knows everything up to `after`.
+    /// The stream of one follower that knows everything up to `after`; it ends when the follower's own token is revoked.
     #[must_use]
-    pub fn subscribe(self: &Arc<Self>, after: Option<String>) -> ReceiverStream<Result<Bytes, std::io::Error>> {
+    pub fn subscribe(
+        self: &Arc<Self>,
+        follower: Arc<Claims>,
+        after: Option<String>,
+    ) -> ReceiverStream<Result<Bytes, std::io::Error>> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let feed = Arc::clone(self);
         tokio::spawn(async move {
             // Whatever ends the stream, the follower comes back and says where it was.
             let mut closed = feed.closed.subscribe();
             tokio::select! {
-                _ = feed.serve(after, sender) => {}
+                _ = feed.serve(&follower, after, sender) => {}
                 _ = closed.wait_for(|closed| *closed) => {}
             }
         });
@@ -138,6 +142,7 @@ impl Feed {
 
     async fn serve(
         &self,
+        follower: &Claims,
         mut after: Option<String>,
         sender: mpsc::Sender<Result<Bytes, std::io::Error>>,
     ) -> anyhow::Result<()> {
@@ -163,6 +168,10 @@ impl Feed {
         sender.send(Ok(line(&FeedLine::Heartbeat { cursor }))).await?;
         loop {
             let line = lines.recv().await?;
+            // What is in the line was put into our own trust before.
+            if self.trust.revoked(follower).is_some() {
+                return Ok(());
+            }
             sender.send(Ok(line)).await?;
         }
     }

@@ -42,11 +42,14 @@ impl Issuer {
             session: session.id,
             serial: session.chain.current,
         };
+        let claims = self.claims(TokenType::Access, &session.subject, FIRST_PARTY_CLIENT);
         let claims = Claims {
+            // Nothing outlives its session.
+            exp: claims.exp.min(session.absolute_expires_at / 1000),
             sid: Some(session.id.to_string()),
             roles: session.roles.clone(),
             user_id: Some(session.subject.clone()),
-            ..self.claims(TokenType::Access, &session.subject, FIRST_PARTY_CLIENT)
+            ..claims
         };
         Ok(TokenPair {
             access: self.ring.sign(&claims)?,

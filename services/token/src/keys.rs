@@ -15,6 +15,8 @@ use jsonwebtoken::{EncodingKey, Header};
 use portcullis_client::{Claims, KeySet};
 use serde::Deserialize;
 use service_kit::Clock;
+use service_kit::blocking::BlockingPool;
+use tokio::sync::Mutex;
 
 use crate::config::LONGEST_ACCESS_TTL;
 use crate::secret::RootSecrets;
@@ -161,12 +163,22 @@ struct Loaded {
     jwks: JwkSet,
 }
 
-/// The key ring of this process, in step with the store's.
-pub struct KeyRing {
+/// What keys of a ring are made and changed by.
+#[derive(Clone)]
+struct Rules {
     secrets: Arc<RootSecrets>,
     algorithm: Algorithm,
     rotation_ms: i64,
+    /// Making an RSA key takes long enough to be noticed elsewhere.
+    threads: BlockingPool,
+}
+
+/// The key ring of this process, in step with the store's.
+pub struct KeyRing {
+    rules: Rules,
     loaded: ArcSwap<Loaded>,
+    /// Held from reading the store until what was read is in use, so that an older ring never replaces a newer one.
+    loading: Mutex<()>,
 }
 
 impl std::fmt::Debug for KeyRing {
@@ -179,14 +191,14 @@ impl std::fmt::Debug for KeyRing {
 }
 
 /// What to do to the ring.
-#[derive(Clone, Copy, Debug)]
-enum Change<'a> {
+#[derive(Clone, Debug)]
+enum Change {
     /// Whatever is due by now.
     Due,
     /// The next key signs from now on.
     Rotate,
     /// This key is gone at once, and every token that it signed.
-    Kill(&'a str),
+    Kill(String),
 }
 
 fn load(ring: &StoredRing, secrets: &RootSecrets) -> anyhow::Result<Loaded> {
@@ -231,14 +243,23 @@ impl KeyRing {
         rotation: Duration,
         clock: &Clock,
     ) -> anyhow::Result<Self> {
-        let rotation_ms = i64::try_from(rotation.as_millis()).unwrap_or(i64::MAX);
-        let ring = change(store, &secrets, algorithm, rotation_ms, Change::Due, clock.now_ms()).await?;
-        let loaded = ArcSwap::from_pointee(load(&ring, &secrets)?);
-        Ok(Self {
+        let rules = Rules {
             secrets,
             algorithm,
-            rotation_ms,
+            rotation_ms: i64::try_from(rotation.as_millis()).unwrap_or(i64::MAX),
+            threads: BlockingPool::new("keys", 1, 8),
+        };
+        // A ring that these secrets do not open is not ours to change.
+        let found = store.ring().await?;
+        if !found.keys.is_empty() {
+            load(&found, &rules.secrets)?;
+        }
+        let ring = rules.change(store, Change::Due, clock.now_ms()).await?;
+        let loaded = ArcSwap::from_pointee(load(&ring, &rules.secrets)?);
+        Ok(Self {
+            rules,
             loaded,
+            loading: Mutex::default(),
         })
     }
 
@@ -268,8 +289,9 @@ impl KeyRing {
 
     /// Reads the ring again, after somebody changed it.
     pub async fn reload(&self, store: &dyn Store) -> anyhow::Result<()> {
+        let _loading = self.loading.lock().await;
         let ring = store.ring().await?;
-        self.loaded.store(Arc::new(load(&ring, &self.secrets)?));
+        self.loaded.store(Arc::new(load(&ring, &self.rules.secrets)?));
         Ok(())
     }
 
@@ -285,41 +307,39 @@ impl KeyRing {
 
     /// Drops the key `kid` at once: every token it signed is refused from now on. Errors when there is no such key.
     pub async fn kill(&self, store: &dyn Store, kid: &str, now: i64) -> anyhow::Result<()> {
-        self.apply(store, Change::Kill(kid), now).await
+        self.apply(store, Change::Kill(kid.to_owned()), now).await
     }
 
-    async fn apply(&self, store: &dyn Store, what: Change<'_>, now: i64) -> anyhow::Result<()> {
-        let ring = change(store, &self.secrets, self.algorithm, self.rotation_ms, what, now).await?;
+    async fn apply(&self, store: &dyn Store, what: Change, now: i64) -> anyhow::Result<()> {
+        let _loading = self.loading.lock().await;
+        let ring = self.rules.change(store, what, now).await?;
         if ring.version != self.version() {
-            self.loaded.store(Arc::new(load(&ring, &self.secrets)?));
+            self.loaded.store(Arc::new(load(&ring, &self.rules.secrets)?));
         }
         Ok(())
     }
 }
 
-/// Changes the ring in the store, against whatever others do at the same time, and gives what it is then.
-async fn change(
-    store: &dyn Store,
-    secrets: &RootSecrets,
-    algorithm: Algorithm,
-    rotation_ms: i64,
-    what: Change<'_>,
-    now: i64,
-) -> anyhow::Result<StoredRing> {
-    loop {
-        let ring = store.ring().await?;
-        let keys = changed(ring.keys.clone(), algorithm, rotation_ms, what, now, || {
-            make(algorithm, secrets, now)
-        })?;
-        if keys == ring.keys || store.replace_ring(ring.version, keys.clone()).await? {
-            let version = if keys == ring.keys {
-                ring.version
-            } else {
-                ring.version + 1
+impl Rules {
+    /// Changes the ring in the store, against whatever others do at the same time, and gives what it is then.
+    async fn change(&self, store: &dyn Store, what: Change, now: i64) -> anyhow::Result<StoredRing> {
+        loop {
+            let ring = store.ring().await?;
+            let (rules, what, before) = (self.clone(), what.clone(), ring.keys.clone());
+            let change = move || {
+                let make = || make(rules.algorithm, &rules.secrets, now);
+                changed(before, rules.algorithm, rules.rotation_ms, &what, now, make)
             };
-            return Ok(StoredRing { version, keys });
+            let keys = self.threads.run(change).await??;
+            if keys == ring.keys {
+                return Ok(ring);
+            }
+            if store.replace_ring(ring.version, keys.clone()).await? {
+                let version = ring.version + 1;
+                return Ok(StoredRing { version, keys });
+            }
+            // Somebody else was first; what they did may be what we wanted.
         }
-        // Somebody else was first; what they did may be what we wanted.
     }
 }
 
@@ -345,13 +365,13 @@ fn changed(
     mut keys: Vec<StoredKey>,
     algorithm: Algorithm,
     rotation_ms: i64,
-    what: Change<'_>,
+    what: &Change,
     now: i64,
     make: impl Fn() -> anyhow::Result<StoredKey>,
 ) -> anyhow::Result<Vec<StoredKey>> {
     if let Change::Kill(kid) = what {
         let before = keys.len();
-        keys.retain(|key| key.kid != kid);
+        keys.retain(|key| key.kid != *kid);
         anyhow::ensure!(keys.len() < before, "there is no key {kid}");
     }
     keys.retain(|key| match key.state {
@@ -540,9 +560,16 @@ mod tests {
     async fn private_keys_do_not_open_under_another_root_secret() {
         let bench = Bench::new().await;
         let _ = bench.open(Algorithm::ES256).await;
+        let before = bench.store.ring().await.unwrap().version;
+        bench.clock.advance(40 * DAY);
         let error = KeyRing::open(&bench.store, secrets("other"), Algorithm::ES256, DAY, &bench.clock)
             .await
             .unwrap_err();
         assert!(format!("{error:#}").contains("token.root_secret"), "{error:#}");
+        assert_eq!(
+            bench.store.ring().await.unwrap().version,
+            before,
+            "and the ring is left alone"
+        );
     }
 }

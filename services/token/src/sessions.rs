@@ -122,7 +122,19 @@ impl Sessions {
             .store
             .end_session(token.session, Reason::LoggedOut, self.clock.now_ms())
             .await?;
+        if let Some(bearer) = bearer
+            && ended
+        {
+            // Where the two are of two sessions, whoever shows both means both.
+            self.log_out(bearer).await?;
+        }
         if ended { Ok(()) } else { Err(ENDED) }
+    }
+
+    /// Whether this is a refresh token that we made, good or not any more.
+    #[must_use]
+    pub fn is_refresh_token(&self, text: &str) -> bool {
+        RefreshToken::decode(text, &self.issuer.secrets).is_some()
     }
 
     /// Ends the session that a bearer token belongs to.

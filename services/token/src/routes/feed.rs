@@ -14,8 +14,14 @@ pub(super) struct Position {
 }
 
 /// The stream of one follower; it ends when the follower goes, falls too far behind, or this service stops.
-pub(super) async fn feed(_: ServiceAccount<ReadFeed>, feed: Data<Feed>, position: Query<Position>) -> HttpResponse {
-    let lines = feed.into_inner().subscribe(position.into_inner().after);
+pub(super) async fn feed(
+    follower: ServiceAccount<ReadFeed>,
+    feed: Data<Feed>,
+    position: Query<Position>,
+) -> HttpResponse {
+    let lines = feed
+        .into_inner()
+        .subscribe(follower.claims, position.into_inner().after);
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "application/x-ndjson"))
         .insert_header((header::CACHE_CONTROL, "no-store"))

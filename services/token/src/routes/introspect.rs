@@ -5,9 +5,9 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use portcullis_client::{TokenError, TokenType, Verifier};
 use serde_json::{Value, json};
-use service_kit::{Fields, Form, FromFields, Problem};
+use service_kit::{Fields, FromFields, Problem};
 
-use super::service_account::BodyCredentials;
+use super::service_account::{BodyCredentials, OAuthForm};
 use crate::account::Accounts;
 
 /// `{token}`; `token_type_hint` is not needed to tell them apart.
@@ -35,7 +35,7 @@ pub(super) async fn introspect(
     request: HttpRequest,
     accounts: Data<Accounts>,
     verifier: Data<Verifier>,
-    form: Form<TokenForm>,
+    form: OAuthForm<TokenForm>,
 ) -> Result<HttpResponse, Problem> {
     form.0.credentials.authenticate(&request, &accounts).await?;
     let claims = match verifier.user(&form.0.token).await {

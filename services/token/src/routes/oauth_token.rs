@@ -5,9 +5,10 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use portcullis_client::wire::FIRST_PARTY_CLIENT;
 use serde::Serialize;
-use service_kit::{Fields, Form, FromFields, Problem};
+use serde_json::json;
+use service_kit::{Fields, FromFields, Problem};
 
-use super::service_account::BodyCredentials;
+use super::service_account::{BodyCredentials, OAuthForm};
 use crate::account::Accounts;
 use crate::error::Error;
 use crate::issuer::Issuer;
@@ -50,7 +51,7 @@ pub(super) async fn token(
     accounts: Data<Accounts>,
     sessions: Data<Sessions>,
     issuer: Data<Issuer>,
-    form: Form<TokenRequest>,
+    form: OAuthForm<TokenRequest>,
 ) -> Result<HttpResponse, Problem> {
     let form = form.0;
     let account = form.credentials.authenticate(&request, &accounts).await?;
@@ -67,14 +68,13 @@ pub(super) async fn token(
         // A refresh token is good for the client it was issued to (section 6), and people log in through one.
         ("refresh_token", Some(_)) if account.id != FIRST_PARTY_CLIENT => return Err(Error::AnothersToken.into()),
         ("refresh_token", Some(refresh)) => {
-            let pair = sessions.refresh(&refresh).await?;
+            let pair = sessions.refresh(&refresh).await.map_err(Error::of_grant)?;
             (pair.access, Some(pair.refresh), String::new())
         }
         ("refresh_token", None) => {
-            return Err(Problem::invalid(vec![(
-                "refresh_token".to_owned(),
-                vec!["This field is required.".to_owned()],
-            )]));
+            let missing = vec!["This field is required.".to_owned()];
+            let problem = Problem::invalid(vec![("refresh_token".to_owned(), missing)]);
+            return Err(problem.member("error", json!("invalid_request")));
         }
         _ => return Err(Error::UnsupportedGrantType.into()),
     };

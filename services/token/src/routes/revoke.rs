@@ -2,38 +2,52 @@
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use portcullis_client::Verifier;
 use portcullis_client::wire::{FIRST_PARTY_CLIENT, scope};
-use service_kit::{Form, Problem};
+use portcullis_client::{TokenError, TokenType, Verifier};
+use service_kit::Problem;
 
 use super::introspect::TokenForm;
-use crate::account::Accounts;
+use super::service_account::OAuthForm;
+use crate::account::{Account, Accounts};
 use crate::error::Error;
 use crate::sessions::Sessions;
 
-/// Ends the session of a refresh token or of an access token. A token that is not good is revoked already (section 2.2).
+/// Revokes a service account's own token, or ends the session of a user's access or refresh token. A token that is not
+/// good, or no longer, is revoked already (section 2.2).
 pub(super) async fn revoke(
     request: HttpRequest,
     accounts: Data<Accounts>,
     sessions: Data<Sessions>,
     verifier: Data<Verifier>,
-    form: Form<TokenForm>,
+    form: OAuthForm<TokenForm>,
 ) -> Result<HttpResponse, Problem> {
     let account = form.0.credentials.authenticate(&request, &accounts).await?;
-    if let Ok(own) = verifier.service(&form.0.token).await {
-        sessions.revoke_token_of(&account, &own).await?;
-        return Ok(HttpResponse::Ok().finish());
-    }
-    // Section 2.1: only the client that a token was issued to, or one that may end any session.
-    if account.id != FIRST_PARTY_CLIENT && !account.may(scope::REVOKE) {
-        return Err(Error::AnothersToken.into());
-    }
-    let outcome = match verifier.user(&form.0.token).await {
-        Ok(claims) => sessions.log_out(&claims).await,
-        Err(_) => sessions.log_out_by_refresh_token(&form.0.token, None).await,
+    let token = form.0.token.as_str();
+    // Whether it is revoked already need not be known here, so that news may be old.
+    let outcome = match verifier.verify(token, TokenType::Service).await {
+        Ok(own) => sessions.revoke_token_of(&account, &own).await,
+        Err(TokenError::Stale) => return Err(TokenError::Stale.into()),
+        Err(TokenError::WrongType) => {
+            may_end_sessions(&account)?;
+            let claims = verifier.verify(token, TokenType::Access).await?;
+            sessions.log_out(&claims).await
+        }
+        Err(_) if !sessions.is_refresh_token(token) => Ok(()),
+        Err(_) => {
+            may_end_sessions(&account)?;
+            sessions.log_out_by_refresh_token(token, None).await
+        }
     };
     match outcome {
         Ok(()) | Err(Error::CannotLogOut(_)) => Ok(HttpResponse::Ok().finish()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Section 2.1: only the client that a token was issued to, or one that may end any session.
+fn may_end_sessions(account: &Account) -> Result<(), Error> {
+    if account.id == FIRST_PARTY_CLIENT || account.may(scope::REVOKE) {
+        return Ok(());
+    }
+    Err(Error::AnothersToken)
 }

@@ -3,12 +3,14 @@
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use actix_web::dev::Payload;
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
-use portcullis_client::{Verifier, bearer_token, wire};
-use service_kit::{Fields, Problem};
+use portcullis_client::{Claims, Verifier, bearer_token, wire};
+use serde_json::json;
+use service_kit::{Fields, Form, FromFields, Problem};
 
 use crate::account::{Account, Accounts, basic_credentials};
 use crate::error::Error;
@@ -41,7 +43,11 @@ impl Scope for ReadFeed {
 
 /// A service account whose token has the scope `S`. A handler that takes one cannot be reached without.
 #[derive(Debug)]
-pub(super) struct ServiceAccount<S>(PhantomData<S>);
+pub(super) struct ServiceAccount<S> {
+    /// What its token says.
+    pub(super) claims: Arc<Claims>,
+    scope: PhantomData<S>,
+}
 
 impl<S: Scope> FromRequest for ServiceAccount<S> {
     type Error = Problem;
@@ -56,9 +62,31 @@ impl<S: Scope> FromRequest for ServiceAccount<S> {
                 .ok_or_else(|| Problem::internal(anyhow::anyhow!("no Data<Verifier> among the app's data")))?;
             let claims = verifier.service(token).await?;
             if claims.has_scope(S::NAME) {
-                Ok(Self(PhantomData))
+                Ok(Self {
+                    claims,
+                    scope: PhantomData,
+                })
             } else {
                 Err(Error::InsufficientScope(S::NAME).into())
+            }
+        })
+    }
+}
+
+/// A [`Form`] of an OAuth endpoint: what is wrong with it also has the `error` of RFC 6749 section 5.2.
+#[derive(Debug)]
+pub(super) struct OAuthForm<T>(pub(super) T);
+
+impl<T: FromFields + 'static> FromRequest for OAuthForm<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let form = Form::from_request(request, payload);
+        Box::pin(async move {
+            match form.await {
+                Ok(Form(form)) => Ok(Self(form)),
+                Err(problem) => Err(problem.member("error", json!("invalid_request"))),
             }
         })
     }
