@@ -8,10 +8,12 @@ use portcullis_client::VerifierConfig;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use service_kit::config::Mistake;
+use service_kit::sqlite;
 use url::Url;
 
 use crate::keys::Algorithm;
 use crate::secret::MIN_SECRET_LENGTH;
+use crate::store;
 
 /// The longest life an access token may be given; a key is kept for verifying this much longer than it signs.
 pub const LONGEST_ACCESS_TTL: Duration = Duration::from_hours(1);
@@ -47,6 +49,8 @@ pub struct Config {
     pub workers: usize,
     pub url: Url,
     pub store_url: String,
+    #[serde(with = "humantime_serde")]
+    pub store_timeout: Duration,
     pub root_secret: SecretString,
     #[serde(default, deserialize_with = "secrets")]
     pub previous_root_secrets: Vec<SecretString>,
@@ -146,12 +150,16 @@ impl Config {
             "is 0",
             "Leave room for some thousand tokens.",
         );
-        if !self.store_url.starts_with("sqlite:") {
-            found.push(Mistake::in_key(
-                "token.store_url",
-                "names a store of an unknown kind",
-                "Write sqlite:///path/to/token.db.",
-            ));
+        check(
+            self.store_timeout < Duration::from_millis(10) || self.store_timeout > Duration::from_mins(1),
+            "token.store_timeout",
+            "is not between 10ms and 1m",
+            "Leave it at 1s: whoever waits longer has gone away.",
+        );
+        if sqlite::path(&self.store_url).is_none()
+            && let Some((problem, remedy)) = store::redis::mistake(&self.store_url)
+        {
+            found.push(Mistake::in_key("token.store_url", problem, remedy));
         }
         let clients = self
             .clients

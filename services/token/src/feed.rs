@@ -104,7 +104,7 @@ impl Feed {
                 .revocations_after(cursor.as_deref(), self.clock.now_ms())
                 .await?;
             if *published != Some(batch.ring_version) {
-                self.ring.reload(&*self.store).await?;
+                self.ring.reload(&*self.store, self.clock.now_ms()).await?;
                 self.trust.set_keys(self.ring.key_set());
                 let _ = self.lines.send(line(&FeedLine::Keys { jwks: self.ring.jwks() }));
                 *published = Some(batch.ring_version);
@@ -148,14 +148,21 @@ impl Feed {
     ) -> anyhow::Result<()> {
         // Listening begins before reading, so that nothing falls between; what comes twice does no harm.
         let mut lines = self.lines.subscribe();
-        sender
-            .send(Ok(line(&FeedLine::Keys { jwks: self.ring.jwks() })))
-            .await?;
+        let mut sent = None;
         loop {
             let batch: Batch = self
                 .store
                 .revocations_after(after.as_deref(), self.clock.now_ms())
                 .await?;
+            if sent != Some(batch.ring_version) {
+                if batch.ring_version != self.ring.version() {
+                    self.ring.reload(&*self.store, self.clock.now_ms()).await?;
+                }
+                sender
+                    .send(Ok(line(&FeedLine::Keys { jwks: self.ring.jwks() })))
+                    .await?;
+                sent = Some(batch.ring_version);
+            }
             for revocation in batch.revocations {
                 sender.send(Ok(line(&FeedLine::Revoked { revocation }))).await?;
             }

@@ -287,10 +287,15 @@ impl KeyRing {
         Ok(jsonwebtoken::encode(&loaded.active.header, claims, &loaded.active.key)?)
     }
 
-    /// Reads the ring again, after somebody changed it.
-    pub async fn reload(&self, store: &dyn Store) -> anyhow::Result<()> {
+    /// Reads the ring again, after somebody changed it. When the store has lost it, a new one is made: what was signed
+    /// before is refused from then on, since nobody can say any more which of it was revoked.
+    pub async fn reload(&self, store: &dyn Store, now: i64) -> anyhow::Result<()> {
         let _loading = self.loading.lock().await;
-        let ring = store.ring().await?;
+        let mut ring = store.ring().await?;
+        if ring.keys.is_empty() {
+            log::error!("the token store has lost its data: everybody has to log in again");
+            ring = self.rules.change(store, Change::Due, now).await?;
+        }
         self.loaded.store(Arc::new(load(&ring, &self.rules.secrets)?));
         Ok(())
     }

