@@ -56,38 +56,31 @@ fn program() -> Option<String> {
     found.map(str::to_owned)
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on, as of now.
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn launch(program: &str, options: &[String], port: u16, directory: &TempDir) -> Option<Child> {
-    let mut process = Command::new(program)
-        .args([
-            "--port",
-            &port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--loglevel",
-            "notice",
-        ])
-        .arg("--dir")
-        .arg(directory.path())
-        .args(["--unixsocket", &directory.path().join("redis.sock").to_string_lossy()])
-        .args(options)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+/// Starts `command` and waits until it says that it is `ready`. `None`: it ended before.
+fn launch(mut command: Command, ready: &str) -> Option<Child> {
+    let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let ready = lines.any(|line| line.is_ok_and(|line| line.contains("Ready to accept connections")));
-    if !ready {
+    if !lines.any(|line| line.is_ok_and(|line| line.contains(ready))) {
         process.wait().unwrap();
         return None;
     }
     // Whatever it says later has to be taken from it.
     std::thread::spawn(move || lines.count());
     Some(process)
+}
+
+fn launch_server(program: &str, options: &[String], port: u16, directory: &TempDir) -> Option<Child> {
+    let mut command = Command::new(program);
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+    command.arg("--dir").arg(directory.path());
+    command.arg("--unixsocket").arg(directory.path().join("redis.sock"));
+    command.args(options);
+    launch(command, "Ready to accept connections")
 }
 
 impl Server {
@@ -99,7 +92,7 @@ impl Server {
         // Somebody else may have taken the port meanwhile.
         for _ in 0..20 {
             let port = free_port();
-            if let Some(process) = launch(&program, &options, port, &directory) {
+            if let Some(process) = launch_server(&program, &options, port, &directory) {
                 return Some(Self {
                     program,
                     options,
@@ -110,6 +103,34 @@ impl Server {
             }
         }
         panic!("{program} {options:?} does not start");
+    }
+
+    /// A sentinel with this configuration.
+    pub(super) fn sentinel(configuration: &str) -> Option<Self> {
+        let program = program()?;
+        let directory = tempfile::tempdir().unwrap();
+        for _ in 0..20 {
+            let port = free_port();
+            let file = directory.path().join("sentinel.conf");
+            let dir = directory.path().display();
+            std::fs::write(
+                &file,
+                format!("port {port}\nbind 127.0.0.1\ndir {dir}\n{configuration}"),
+            )
+            .unwrap();
+            let mut command = Command::new(&program);
+            command.arg(&file).arg("--sentinel");
+            if let Some(process) = launch(command, "+monitor master") {
+                return Some(Self {
+                    program,
+                    options: Vec::new(),
+                    port,
+                    directory,
+                    process,
+                });
+            }
+        }
+        panic!("{program} does not start as a sentinel");
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -151,7 +172,7 @@ impl Server {
     /// Starts it again where it was.
     pub(super) fn restart(&mut self) {
         self.kill();
-        self.process = launch(&self.program, &self.options, self.port, &self.directory).unwrap();
+        self.process = launch_server(&self.program, &self.options, self.port, &self.directory).unwrap();
     }
 
     /// Stops (`STOP`) or continues (`CONT`) it without ending it: it takes connections and says nothing.

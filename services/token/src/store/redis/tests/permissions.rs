@@ -1,0 +1,79 @@
+//! A Redis that is set up to forget is refused, and one that allows little is made do with.
+
+use super::server::{DURABLE, Server};
+use super::{PATIENCE, contract};
+use crate::store::redis::{Findings, RedisStore, examine};
+
+async fn findings(server: &Server) -> Findings {
+    examine(&server.url(), PATIENCE).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_redis_that_evicts_is_refused_with_the_key_and_the_remedy() {
+    let Some(server) = Server::start(&["--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"]) else {
+        return;
+    };
+    let refused = RedisStore::open(&server.url(), PATIENCE).await.unwrap_err().to_string();
+    for part in ["token.store_url", "allkeys-lru", "maxmemory-policy noeviction"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    let findings = findings(&server).await;
+    assert_eq!((findings.refusals.len(), findings.warnings.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_redis_without_an_append_only_file_is_warned_about() {
+    let Some(server) = Server::start(&[]) else { return };
+    let findings = findings(&server).await;
+    assert!(findings.refusals.is_empty());
+    assert_eq!(findings.warnings.len(), 1);
+    assert!(findings.warnings[0].remedy.contains("appendonly yes"));
+    let Some(durable) = Server::start(DURABLE) else { return };
+    let findings = super::permissions::findings(&durable).await;
+    assert!(findings.refusals.is_empty() && findings.warnings.is_empty());
+}
+
+/// Neither INFO nor any channel: the store cannot look, and does not hear what the other does; it polls.
+#[tokio::test]
+async fn the_contract_is_kept_with_few_permissions() {
+    let Some(server) = Server::start(DURABLE) else { return };
+    let mut connection = server.connection().await;
+    let user = [
+        "on",
+        ">secret",
+        "~{portcullis}:*",
+        "+@all",
+        "-@dangerous",
+        "-@admin",
+        "resetchannels",
+    ];
+    let _: () = redis::cmd("ACL")
+        .arg("SETUSER")
+        .arg("app")
+        .arg(&user)
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    let url = server.url().replace("redis://", "redis://app:secret@");
+    let found = examine(&url, PATIENCE).await.unwrap();
+    assert!(found.refusals.is_empty());
+    assert!(found.warnings[0].problem.contains("INFO"), "{:?}", found.warnings);
+    let (one, other) = (
+        RedisStore::open(&url, PATIENCE).await.unwrap(),
+        RedisStore::open(&url, PATIENCE).await.unwrap(),
+    );
+    contract::suite(&one, &other).await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_and_not_shown() {
+    let Some(server) = Server::start(&["--requirepass", "right"]) else {
+        return;
+    };
+    let url = server.url().replace("redis://", "redis://:hidden@");
+    let refused = format!("{:#}", RedisStore::open(&url, PATIENCE).await.unwrap_err());
+    assert!(
+        refused.to_lowercase().contains("password") && !refused.contains("hidden"),
+        "{refused}"
+    );
+}
