@@ -29,21 +29,40 @@ pub async fn examine(url: &str, timeout: Duration) -> anyhow::Result<Findings> {
 }
 
 pub(super) async fn ask(line: &Line) -> anyhow::Result<Findings> {
-    // INFO and not CONFIG: it says the same, and managed Redises allow it.
-    match line.send::<Value>(Cmd::new().arg("INFO")).await {
-        Ok(answer) => {
-            let mut servers = Vec::new();
-            collect(&answer, &mut servers);
-            Ok(judge(&servers))
-        }
-        Err(error) if refused(&error) => Ok(Findings {
+    // INFO before CONFIG: it tells the most important things, and managed Redises allow it.
+    let Some(servers) = texts(line, Cmd::new().arg("INFO")).await? else {
+        return Ok(Findings {
             refusals: Vec::new(),
             warnings: vec![Mistake::in_key(
                 KEY,
                 "Redis does not let this user ask for INFO, so whether it keeps what it is given is not known",
-                "Allow it (ACL SETUSER … +info), or see for yourself: maxmemory-policy noeviction, appendonly yes.",
+                "Allow it (ACL SETUSER … +info), or see for yourself: maxmemory-policy noeviction, appendonly yes, \
+                 appendfsync always.",
             )],
-        }),
+        });
+    };
+    let mut findings = judge(&servers);
+    let syncs = texts(line, Cmd::new().arg(&["CONFIG", "GET", "appendfsync"])).await?;
+    if findings.warnings.is_empty() && syncs.unwrap_or_default().iter().any(|sync| sync != "always") {
+        findings.warnings.push(Mistake::in_key(
+            KEY,
+            "names a Redis that answers before what it was given is in its append-only file: a crash loses up to two \
+             seconds of logouts that were acknowledged, and their tokens are good again",
+            "Set `appendfsync always` in its configuration (or CONFIG SET).",
+        ));
+    }
+    Ok(findings)
+}
+
+/// What every server answers to `command`; `None` where this user may not ask.
+async fn texts(line: &Line, command: &Cmd) -> anyhow::Result<Option<Vec<String>>> {
+    match line.send_to_all(command).await {
+        Ok(answer) => {
+            let mut texts = Vec::new();
+            collect(&answer, &mut texts);
+            Ok(Some(texts))
+        }
+        Err(error) if refused(&error) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -54,7 +73,7 @@ fn refused(error: &anyhow::Error) -> bool {
     said.is_some_and(|error| matches!(error.kind(), redis::ErrorKind::Server(_)) || error.code() == Some("NOPERM"))
 }
 
-/// The texts in an answer: one, or in a cluster one of each server.
+/// The texts in an answer: one, or in a cluster one of each server; of settings, their values.
 fn collect(answer: &Value, texts: &mut Vec<String>) {
     match answer {
         Value::BulkString(text) => texts.push(String::from_utf8_lossy(text).into_owned()),

@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 use redis::aio::{ConnectionLike, MultiplexedConnection, SendError};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
 use redis::sentinel::{SentinelClient, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, ProtocolVersion, PushInfo, PushKind,
@@ -118,6 +119,21 @@ impl Line {
     pub(super) async fn send<T: FromRedisValue>(&self, command: &Cmd) -> anyhow::Result<T> {
         self.ask(|mut wire| async move { command.query_async(&mut wire).await })
             .await
+    }
+
+    /// Sends a command to the server, or to every primary of a cluster; their answers are a map then.
+    pub(super) async fn send_to_all(&self, command: &Cmd) -> anyhow::Result<Value> {
+        self.ask(|wire| async move {
+            match wire {
+                Wire::Node(mut connection) => connection.send_packed_command(command).await,
+                Wire::Cluster(mut connection) => {
+                    let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+                    connection.route_command(command.clone(), everywhere).await
+                }
+            }
+        })
+        .await
+        .and_then(|answer| answer.extract_error().context("while asking Redis"))
     }
 
     async fn ask<T, F>(&self, question: impl FnOnce(Wire) -> F) -> anyhow::Result<T>

@@ -5,9 +5,9 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use service_kit::clock;
 
-use super::server::{Server, free_port};
+use super::server::{DURABLE, Server, free_port};
 use super::{PATIENCE, contract};
-use crate::store::redis::RedisStore;
+use crate::store::redis::{RedisStore, examine};
 
 struct Cluster(Vec<Server>);
 
@@ -21,15 +21,8 @@ impl Cluster {
     async fn start() -> Option<Self> {
         let node = || {
             let bus = free_port().to_string();
-            let options = [
-                "--appendonly",
-                "yes",
-                "--cluster-enabled",
-                "yes",
-                "--cluster-port",
-                &bus,
-            ];
-            Some((Server::start(&options)?, bus))
+            let options = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+            Some((Server::start(&[DURABLE, &options].concat())?, bus))
         };
         let nodes = [node()?, node()?, node()?];
         let ranges = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
@@ -71,6 +64,9 @@ impl Cluster {
 #[tokio::test]
 async fn keeps_the_contract_on_a_cluster() {
     let Some(cluster) = Cluster::start().await else { return };
+    let url = format!("redis-cluster://127.0.0.1:{}", cluster.0[0].port());
+    let found = examine(&url, PATIENCE).await.unwrap();
+    assert!(found.refusals.is_empty() && found.warnings.is_empty(), "{found:?}");
     let (one, other) = (cluster.store().await, cluster.store().await);
     contract::suite(&one, &other).await;
     super::a_revocation_wakes_the_other_replica(&one, other).await;

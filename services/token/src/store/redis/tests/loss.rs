@@ -20,6 +20,16 @@ async fn flush(server: &Server) {
     server.connection().await.flushall::<()>().await.unwrap();
 }
 
+/// A revocation of another time, at this place of the feed.
+async fn publish_at(server: &Server, layout: Layout, entry: &str, id: &str) {
+    let mut add = redis::cmd("XADD");
+    add.arg(layout.home().stream())
+        .arg(entry)
+        .arg(&["kind", "token", "id", id]);
+    add.arg(&["reason", "administrator", "expires_at", "9999999999999"]);
+    let _: String = add.query_async(&mut server.connection().await).await.unwrap();
+}
+
 #[tokio::test]
 async fn sessions_vanish_and_the_feed_is_another() {
     let Some(server) = Server::start(DURABLE) else { return };
@@ -98,13 +108,7 @@ async fn a_stream_that_was_lost_or_is_older_than_a_cursor_is_read_from_its_begin
             .del::<_, ()>(layout.home().stream())
             .await
             .unwrap();
-        let mut connection = server.connection().await;
-        let mut add = redis::cmd("XADD");
-        add.arg(layout.home().stream())
-            .arg("1-1")
-            .arg(&["kind", "token", "id", "older"]);
-        add.arg(&["reason", "administrator", "expires_at", "9999999999999"]);
-        let _: String = add.query_async(&mut connection).await.unwrap();
+        publish_at(&server, layout, "1-1", "older").await;
         let batch = store.revocations_after(Some(&cursor), T0).await.unwrap();
         let ids: Vec<_> = batch.revocations.iter().map(|entry| entry.id.as_str()).collect();
         assert_eq!(ids, ["older"], "and other streams go on where they were");

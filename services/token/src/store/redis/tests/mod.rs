@@ -73,6 +73,11 @@ async fn keeps_the_contract_in_the_layout_of_a_cluster() {
 async fn a_revocation_wakes_the_other_replica(one: &RedisStore, mut other: RedisStore) {
     other.poll = Duration::from_hours(1);
     let cursor = other.revocations_after(None, T0).await.unwrap().cursor;
+    // What was announced before is not what is waited for.
+    while tokio::time::timeout(Duration::from_millis(100), other.changed())
+        .await
+        .is_ok()
+    {}
     one.revoke(revocation("announced")).await.unwrap();
     let heard = async {
         loop {

@@ -10,7 +10,7 @@ async fn findings(server: &Server) -> Findings {
 
 #[tokio::test]
 async fn a_redis_that_evicts_is_refused_with_the_key_and_the_remedy() {
-    let Some(server) = Server::start(&["--appendonly", "yes", "--maxmemory-policy", "allkeys-lru"]) else {
+    let Some(server) = Server::start(&[DURABLE, &["--maxmemory-policy", "allkeys-lru"]].concat()) else {
         return;
     };
     let refused = RedisStore::open(&server.url(), PATIENCE).await.unwrap_err().to_string();
@@ -28,9 +28,24 @@ async fn a_redis_without_an_append_only_file_is_warned_about() {
     assert!(findings.refusals.is_empty());
     assert_eq!(findings.warnings.len(), 1);
     assert!(findings.warnings[0].remedy.contains("appendonly yes"));
-    let Some(durable) = Server::start(DURABLE) else { return };
-    let findings = super::permissions::findings(&durable).await;
-    assert!(findings.refusals.is_empty() && findings.warnings.is_empty());
+}
+
+#[tokio::test]
+async fn a_redis_that_answers_before_it_has_written_is_warned_about() {
+    let Some(server) = Server::start(&["--appendonly", "yes", "--appendfsync", "everysec"]) else {
+        return;
+    };
+    let found = findings(&server).await;
+    assert!(found.refusals.is_empty());
+    assert_eq!(found.warnings.len(), 1);
+    assert!(found.warnings[0].remedy.contains("appendfsync always"));
+}
+
+#[tokio::test]
+async fn nothing_is_said_about_a_redis_that_keeps_everything() {
+    let Some(server) = Server::start(DURABLE) else { return };
+    let found = findings(&server).await;
+    assert!(found.refusals.is_empty() && found.warnings.is_empty(), "{found:?}");
 }
 
 /// Neither INFO nor any channel: the store cannot look, and does not hear what the other does; it polls.

@@ -12,8 +12,8 @@ use crate::store::redis::RedisStore;
 /// Set by whoever promises that tests find a Redis: the program to start.
 const VARIABLE: &str = "PORTCULLIS_TEST_REDIS_SERVER";
 
-/// What a server is started with.
-pub(super) const DURABLE: &[&str] = &["--appendonly", "yes"];
+/// What makes a server keep whatever it acknowledged, also when it is killed.
+pub(super) const DURABLE: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
 
 pub(super) struct Server {
     program: String,
