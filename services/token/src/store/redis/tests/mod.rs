@@ -7,6 +7,7 @@ mod permissions;
 mod rules;
 mod sentinel;
 mod server;
+mod service;
 mod tls;
 
 use std::future::Future;
