@@ -6,7 +6,8 @@ use redis::aio::MultiplexedConnection;
 use service_kit::clock;
 
 use super::server::{DURABLE, Server, free_port};
-use super::{PATIENCE, contract};
+use super::{PATIENCE, contract, eventually};
+use crate::store::Store;
 use crate::store::redis::{RedisStore, examine};
 
 struct Cluster(Vec<Server>);
@@ -88,4 +89,27 @@ async fn a_cluster_with_one_server_that_evicts_is_refused() {
     let url = format!("redis-cluster://127.0.0.1:{}", cluster.0[0].port());
     let refused = RedisStore::open(&url, PATIENCE).await.unwrap_err().to_string();
     assert!(refused.contains("volatile-lru"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_server_of_a_cluster_that_was_gone_is_found_again() {
+    let Some(mut cluster) = Cluster::start().await else {
+        return;
+    };
+    let mut store = cluster.store().await;
+    let subjects: Vec<String> = (0..40).map(|number| format!("subject {number}")).collect();
+    let mut sessions = Vec::new();
+    for subject in &subjects {
+        sessions.push(contract::opened(&store, subject).await.id);
+    }
+    store.line.set_timeout(Duration::from_secs(1));
+    cluster.0[2].kill();
+    let began = clock::instant();
+    let asked = futures_util::future::join_all(sessions.iter().map(|id| store.find_session(*id))).await;
+    assert!(asked.iter().any(Result::is_err), "its part cannot be reached");
+    assert!(began.elapsed() < PATIENCE);
+    cluster.0[2].restart();
+    for id in sessions {
+        assert!(eventually(|| store.find_session(id)).await.is_some());
+    }
 }

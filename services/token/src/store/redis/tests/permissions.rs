@@ -80,6 +80,28 @@ async fn the_contract_is_kept_with_few_permissions() {
     contract::suite(&one, &other).await;
 }
 
+/// As docs/OPERATIONS.md tells operators to make it.
+#[tokio::test]
+async fn the_contract_is_kept_by_the_user_that_the_documentation_makes() {
+    let documented = include_str!("../../../../../../docs/OPERATIONS.md")
+        .lines()
+        .find(|line| line.starts_with("ACL SETUSER portcullis "))
+        .unwrap();
+    let Some(server) = Server::start(DURABLE) else { return };
+    let mut command = redis::Cmd::new();
+    command.arg(documented.split(' ').collect::<Vec<_>>());
+    command.exec_async(&mut server.connection().await).await.unwrap();
+    let url = server.url().replace("redis://", "redis://portcullis:PASSWORD@");
+    let found = examine(&url, PATIENCE).await.unwrap();
+    assert!(found.refusals.is_empty() && found.warnings.is_empty(), "{found:?}");
+    let (one, other) = (
+        RedisStore::open(&url, PATIENCE).await.unwrap(),
+        RedisStore::open(&url, PATIENCE).await.unwrap(),
+    );
+    contract::suite(&one, &other).await;
+    super::a_revocation_wakes_the_other_replica(&one, other).await;
+}
+
 #[tokio::test]
 async fn a_wrong_password_is_told_and_not_shown() {
     let Some(server) = Server::start(&["--requirepass", "right"]) else {

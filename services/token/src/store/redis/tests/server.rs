@@ -1,6 +1,6 @@
 //! Real Redis servers, each on a free port with a directory of its own, gone when the test is.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -48,9 +48,11 @@ fn program() -> Option<String> {
             .is_ok_and(|output| output.status.success())
     });
     if found.is_none() {
-        eprintln!(
-            "SKIPPED: there is no redis-server here. Install it (Debian: apt-get install redis-server), or name \
-                   one in {VARIABLE}."
+        // Not by eprintln!, which is only shown of tests that fail.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: there is no redis-server here. Install it (Debian: apt-get install redis-server), or name one in \
+             {VARIABLE}."
         );
     }
     found.map(str::to_owned)
