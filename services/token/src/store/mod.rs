@@ -26,7 +26,7 @@ pub enum StoreError {
     #[error(transparent)]
     Busy(#[from] BlockingError),
     /// It cannot be reached, is locked, or failed.
-    #[error("{0:#}")]
+    #[error(transparent)]
     Unavailable(#[from] anyhow::Error),
 }
 
