@@ -89,7 +89,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Users(command) => users::run(command, &with_data(&data, read)?, clock).await?,
         Command::Keys(command) => keys::run(command, &with_data(&data, read)?, clock).await?,
         Command::Clients(command) => clients::run(command, &with_data(&data, read)?, clock).await?,
-        Command::Check => return Ok(check::run(&read(Missing::Leave)?, &data)),
+        Command::Check => return Ok(check::run(&read(Missing::Leave)?, &data).await),
         Command::Healthcheck(arguments) => return healthcheck::run(&arguments, &read(Missing::Leave)?).await,
         Command::Defaults => say!("{}", DEFAULTS.trim_end()),
     }
