@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use secrecy::SecretString;
 use service_kit::config::Mistake;
 
-use crate::store::Database;
+use crate::store::{BadUrl, Database};
 
 /// How the identity service runs. Defaults stand in `defaults.toml` only.
 #[derive(Clone, serde::Deserialize)]
@@ -43,12 +43,8 @@ impl Config {
         let mut found = |key: &str, problem: &str, remedy: &str| {
             mistakes.push(Mistake::in_key(&format!("identity.{key}"), problem, remedy));
         };
-        if let Err(problem) = Database::parse(&self.database_url) {
-            found(
-                "database_url",
-                problem,
-                "Give sqlite:///absolute/path/identity.db or postgres://user:password@host/name.",
-            );
+        if let Err(BadUrl { problem, remedy }) = Database::parse(&self.database_url) {
+            found("database_url", problem, remedy);
         }
         if !(4..=31).contains(&self.bcrypt_cost) {
             found(

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use portcullis_client::wire::Reason;
+use portcullis_test_servers::PostgresDatabase;
 use service_kit::Clock;
 use tempfile::TempDir;
 
-use super::{Connections, Database, NewAccount, Order, PATIENCE, Position, UserStore};
+use super::pool::PATIENCE;
+use super::{Connections, Database, NewAccount, Order, Position, UserStore};
 use crate::IdentityError;
 use crate::password::PasswordHash;
 use crate::user::{Email, Login, User, UserId, Username};
@@ -22,6 +24,16 @@ async fn sqlite() -> (UserStore, Clock, TempDir) {
 #[tokio::test]
 async fn sqlite_keeps_the_contract() {
     let (users, clock, _directory) = sqlite().await;
+    keeps_the_contract(&users, &clock).await;
+}
+
+#[tokio::test]
+async fn postgres_keeps_the_contract() {
+    let Some(database) = PostgresDatabase::create_or_skip("the contract of the users' store on Postgres") else {
+        return;
+    };
+    let clock = Clock::standing();
+    let users = UserStore::connect(database.url(), 4, clock.clone()).await.unwrap();
     keeps_the_contract(&users, &clock).await;
 }
 

@@ -4,30 +4,32 @@ mod connection;
 #[cfg(test)]
 mod contract;
 mod outbox;
+mod pool;
 mod schema;
 mod users;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use diesel::QueryResult;
-use diesel::r2d2::{Pool, PooledConnection, R2D2Connection};
+use diesel::r2d2::R2D2Connection;
 use diesel::result::Error;
 use service_kit::Clock;
 use service_kit::blocking::BlockingPool;
 use tokio::sync::Notify;
 
-pub(crate) use connection::Database;
-use connection::{AnyConnection, Manager};
+use connection::AnyConnection;
+pub(crate) use connection::{BadUrl, Database};
 pub(crate) use outbox::Pending;
+use pool::Connections;
 pub(crate) use users::{NewAccount, Order, Position};
 
 use crate::{Config, IdentityError};
 
-/// How long the first query after the database went away waits for it; those that follow fail at once.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a query may take, waiting for its turn and for a connection included, until its caller is told that the
+/// database is away: longer than a single statement and a lock may take.
+const DEADLINE: Duration = Duration::from_secs(8);
 /// How many queries may wait for a connection.
 const QUEUE: usize = 1024;
 
@@ -38,11 +40,6 @@ pub(crate) struct UserStore {
     threads: BlockingPool,
     clock: Clock,
     outbox_filled: Arc<Notify>,
-}
-
-struct Connections {
-    pool: Pool<Manager>,
-    is_away: AtomicBool,
 }
 
 impl UserStore {
@@ -89,35 +86,12 @@ impl UserStore {
         F: FnOnce(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
     {
         let connections = Arc::clone(&self.connections);
-        self.threads
-            .run(move || work(&mut *connections.get()?).map_err(IdentityError::from))
-            .await?
-    }
-}
-
-impl Connections {
-    /// Up to `size` connections, whether or not the first can be made.
-    fn unchecked(database: Database, size: u32) -> Self {
-        let pool = Pool::builder()
-            .max_size(size)
-            .min_idle(Some(1))
-            .connection_timeout(PATIENCE)
-            .test_on_check_out(true)
-            .build_unchecked(Manager(database));
-        Self {
-            pool,
-            is_away: AtomicBool::new(false),
-        }
-    }
-
-    fn get(&self) -> Result<PooledConnection<Manager>, IdentityError> {
-        let got = if self.is_away.load(Ordering::Acquire) {
-            self.pool.try_get().context("the database is still away")
-        } else {
-            self.pool.get().context("while waiting for a connection")
-        };
-        self.is_away.store(got.is_err(), Ordering::Release);
-        got.map_err(IdentityError::StoreUnavailable)
+        let running = self.threads.run(move || connections.run(work));
+        // A server that neither answers nor hangs up holds its threads; callers need not wait for as long.
+        tokio::time::timeout(DEADLINE, running)
+            .await
+            .context("the database did not answer in time")
+            .map_err(IdentityError::StoreUnavailable)??
     }
 }
 
