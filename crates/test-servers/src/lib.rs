@@ -3,16 +3,22 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod postgres;
+mod redis;
 mod server;
 
 use std::io::Write;
 use std::sync::LazyLock;
 
 pub use postgres::PostgresDatabase;
-pub use server::{Server, Signal};
+pub use redis::RedisDatabase;
+pub use server::{Server, Signal, servers_or_skip};
 use tokio::runtime::Handle;
 
 const TOPOLOGY: &str = "PORTCULLIS_TEST_TOPOLOGY";
+/// The URL of a database whose owner may make others.
+const POSTGRES: &str = "PORTCULLIS_TEST_POSTGRES_URL";
+/// The URL of a Redis with many databases.
+const REDIS: &str = "PORTCULLIS_TEST_REDIS_URL";
 
 /// Whether suites that can run on both are to run on real servers (`PORTCULLIS_TEST_TOPOLOGY=servers`) instead of on the
 /// embedded stores (`embedded`, the default).
@@ -29,6 +35,7 @@ pub fn on_servers() -> bool {
 }
 
 /// A runtime that services under test run on: it outlives the tests, so that their ends can stop what they started.
+#[must_use]
 pub fn runtime() -> &'static Handle {
     static RUNTIME: LazyLock<Handle> = LazyLock::new(|| {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -3,10 +3,7 @@
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, PgConnection};
 
-use crate::skip;
-
-/// The URL of a database whose owner may make others.
-const VARIABLE: &str = "PORTCULLIS_TEST_POSTGRES_URL";
+use crate::{POSTGRES as VARIABLE, skip};
 
 /// A fresh, empty database; dropped, with its connections, when this is.
 #[derive(Debug)]

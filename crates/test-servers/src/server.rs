@@ -47,6 +47,14 @@ impl Server {
         Self::begin("postgres").await
     }
 
+    /// A Redis that keeps what it acknowledges, also when it is killed.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn redis() -> Self {
+        Self::begin("redis").await
+    }
+
     async fn begin(kind: &'static str) -> Self {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().expect("a directory");
@@ -112,6 +120,15 @@ impl Server {
         assert!(output.status.success(), "scripts/servers {arguments:?}: {out}{err}");
         out.trim().to_owned()
     }
+}
+
+/// What `start` starts; `None`, saying so, where servers were not promised by whoever runs the tests.
+pub async fn servers_or_skip<T, F: Future<Output = T>>(what: &str, start: impl FnOnce() -> F) -> Option<T> {
+    if service_kit::config::environment(crate::POSTGRES).is_none() {
+        crate::skip(what, crate::POSTGRES);
+        return None;
+    }
+    Some(start().await)
 }
 
 impl Drop for Server {

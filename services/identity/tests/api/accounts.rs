@@ -8,6 +8,7 @@ use portcullis_identity::{Accounts, CreateError, IdentityError, NewUser};
 use secrecy::SecretString;
 use service_kit::Clock;
 
+use crate::database::TestDatabase;
 use crate::helpers::{config, new_user, spawn};
 use crate::issuer::{Issuer, Mood};
 
@@ -100,9 +101,9 @@ async fn deactivating_and_deleting_beside_a_running_service_ends_the_sessions() 
 
 #[tokio::test]
 async fn changing_whom_nobody_knows_changes_nothing() {
-    let (directory, clock) = (tempfile::tempdir().unwrap(), Clock::standing());
+    let (database, clock) = (TestDatabase::fresh(), Clock::standing());
     let issuer = Issuer::start(clock.clone());
-    let accounts = Accounts::open(&config(&directory), clock).await.unwrap();
+    let accounts = Accounts::open(&config(&database), clock).await.unwrap();
     let ada = accounts.create(new_user("ada")).await.unwrap();
     assert!(accounts.delete(ada.id).await.unwrap());
     assert_eq!(accounts.deliver(&issuer.client()).await.unwrap(), 1);
@@ -132,11 +133,11 @@ async fn what_cannot_be_told_is_kept_until_it_can_be() {
 
 #[tokio::test]
 async fn what_is_refused_is_kept_tried_again_later_and_never_overtaken() {
-    let (directory, clock) = (tempfile::tempdir().unwrap(), Clock::standing());
+    let (database, clock) = (TestDatabase::fresh(), Clock::standing());
     let issuer = Issuer::start(clock.clone());
     let tokens = issuer.client();
     // Without a running service, so that nobody else delivers.
-    let accounts = Accounts::open(&config(&directory), clock.clone()).await.unwrap();
+    let accounts = Accounts::open(&config(&database), clock.clone()).await.unwrap();
     let ada = accounts.create(new_user("ada")).await.unwrap();
     let grace = accounts.create(new_user("grace")).await.unwrap();
 
@@ -172,9 +173,9 @@ async fn what_is_refused_is_kept_tried_again_later_and_never_overtaken() {
 
 #[tokio::test]
 async fn an_outbox_of_several_batches_is_emptied_at_once() {
-    let (directory, clock) = (tempfile::tempdir().unwrap(), Clock::standing());
+    let (database, clock) = (TestDatabase::fresh(), Clock::standing());
     let issuer = Issuer::start(clock.clone());
-    let accounts = Accounts::open(&config(&directory), clock).await.unwrap();
+    let accounts = Accounts::open(&config(&database), clock).await.unwrap();
     let ada = accounts.create(new_user("ada")).await.unwrap();
     for _ in 0..205 {
         accounts.deactivate(ada.id).await.unwrap();

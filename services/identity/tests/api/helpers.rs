@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use portcullis_test_servers::runtime;
+
+use crate::database::TestDatabase;
+use crate::issuer::{AUDIENCE, CLIENT, ISSUER, Issuer, SECRET};
 use portcullis_client::{FollowerConfig, VerifierConfig};
 use portcullis_identity::{Accounts, Config, NewUser, User};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use service_kit::{Clock, Running};
-use tempfile::TempDir;
-
-use crate::issuer::{AUDIENCE, CLIENT, ISSUER, Issuer, SECRET};
 
 pub(crate) const PASSWORD: &str = "12345678";
 
@@ -19,9 +20,23 @@ pub(crate) struct Service {
     pub(crate) issuer: Issuer,
     pub(crate) config: Config,
     pub(crate) clock: Clock,
-    running: Running,
+    running: Option<Running>,
     http: reqwest::Client,
-    directory: TempDir,
+    pub(crate) database: TestDatabase,
+}
+
+/// The service ends before its database does.
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            let (ended, end) = std::sync::mpsc::channel();
+            runtime().spawn(async move {
+                running.kill().await;
+                let _ = ended.send(());
+            });
+            let _ = end.recv_timeout(Duration::from_secs(20));
+        }
+    }
 }
 
 /// What came back.
@@ -73,10 +88,10 @@ pub(crate) async fn spawn() -> Service {
 
 /// The service with some of its configuration changed.
 pub(crate) async fn spawn_with(change: impl FnOnce(&mut Config)) -> Service {
-    let directory = tempfile::tempdir().unwrap();
+    let database = TestDatabase::fresh();
     let clock = Clock::standing();
     let issuer = Issuer::start(clock.clone());
-    let mut config = config(&directory);
+    let mut config = config(&database);
     change(&mut config);
     let follower = FollowerConfig {
         token_url: issuer.url.clone(),
@@ -90,16 +105,15 @@ pub(crate) async fn spawn_with(change: impl FnOnce(&mut Config)) -> Service {
             cache_size: 100,
         },
     };
-    let running = portcullis_identity::start(config.clone(), follower, clock.clone())
-        .await
-        .unwrap();
+    let starting = portcullis_identity::start(config.clone(), follower, clock.clone());
+    let running = runtime().spawn(starting).await.unwrap().unwrap();
     let service = Service {
         issuer,
         config,
         clock,
-        running,
+        running: Some(running),
         http: reqwest::Client::builder().no_proxy().build().unwrap(),
-        directory,
+        database,
     };
     let ready = async { while service.admin("/readyz").await.status != 200 {} };
     tokio::time::timeout(Duration::from_secs(20), ready)
@@ -110,7 +124,7 @@ pub(crate) async fn spawn_with(change: impl FnOnce(&mut Config)) -> Service {
 
 impl Service {
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.running.url()))
+        self.http.request(method, format!("{}{path}", self.running().url()))
     }
 
     pub(crate) async fn send(&self, request: RequestBuilder) -> Answer {
@@ -144,7 +158,7 @@ impl Service {
     }
 
     pub(crate) async fn admin(&self, path: &str) -> Answer {
-        self.send(self.http.get(format!("http://{}{path}", self.running.admin_address)))
+        self.send(self.http.get(format!("http://{}{path}", self.running().admin_address)))
             .await
     }
 
@@ -182,13 +196,12 @@ impl Service {
         self.issuer.state.access_token(subject, &[])
     }
 
-    /// A second connection to the database, for what the service does not offer.
-    pub(crate) fn database(&self) -> diesel::SqliteConnection {
-        service_kit::sqlite::open(&self.directory.path().join("identity.db")).unwrap()
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("it runs")
     }
 
-    pub(crate) async fn stop(self) {
-        self.running.stop().await;
+    pub(crate) async fn stop(mut self) {
+        self.running.take().expect("it runs").stop().await;
     }
 }
 
@@ -208,15 +221,15 @@ pub(crate) fn new_user(name: &str) -> NewUser {
     }
 }
 
-/// A configuration with a database of its own in `directory`, and the cheapest hashes.
-pub(crate) fn config(directory: &TempDir) -> Config {
+/// A configuration with that database, and the cheapest hashes.
+pub(crate) fn config(database: &TestDatabase) -> Config {
     Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         admin_listen: "127.0.0.1:0".parse().unwrap(),
         workers: 1,
         client_id: CLIENT.to_owned(),
         client_secret: SecretString::from(SECRET),
-        database_url: format!("sqlite://{}", directory.path().join("identity.db").display()),
+        database_url: database.url(),
         database_pool: 4,
         bcrypt_cost: 4,
         hashing_threads: 1,

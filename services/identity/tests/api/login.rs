@@ -195,14 +195,7 @@ async fn a_password_is_hashed_anew_when_the_cost_has_changed() {
         config.bcrypt_cost = 5;
     })
     .await;
-    let stored = || -> Vec<String> {
-        use diesel::prelude::*;
-        diesel::table! { users (id) { id -> Text, password -> Text, } }
-        users::table
-            .select(users::password)
-            .load(&mut service.database())
-            .unwrap()
-    };
+    let stored = || service.database.passwords();
     let before = stored();
     assert!(before[0].starts_with("$2b$04$"));
     assert_eq!(dearer.login("ada").await.status, 200);

@@ -3,9 +3,11 @@
 
 mod accounts;
 mod bad_input;
+mod database;
 mod helpers;
 mod issuer;
 mod login;
 mod outage;
+mod postgres;
 mod register;
 mod users;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection;
 use portcullis_client::wire::Reason;
 use serde_json::json;
 
@@ -81,8 +80,7 @@ async fn a_login_that_races_with_a_deactivation_is_refused_like_a_wrong_password
         .unwrap();
     service.issuer.revocations(1).await;
     // As a login sees the account that read it before the deactivation and asks for a session after it.
-    let read_before = "UPDATE users SET is_active = 1, epoch = 0";
-    service.database().batch_execute(read_before).unwrap();
+    service.database.execute("UPDATE users SET is_active = TRUE, epoch = 0");
     let answer = service.login("ada").await;
     answer.is_problem(
         401,
@@ -96,8 +94,7 @@ async fn a_database_that_fails_is_a_503_and_never_a_401() {
     let service = spawn().await;
     let ada = service.register("ada").await;
     let (id, token) = (ada["user"]["id"].as_str().unwrap(), ada["access"].as_str().unwrap());
-    let mut database = service.database();
-    database.batch_execute("ALTER TABLE users RENAME TO gone").unwrap();
+    service.database.execute("ALTER TABLE users RENAME TO gone");
     is_unavailable(&service.login("ada").await, "store_unavailable");
     is_unavailable(
         &service.post("/api/auth/register", &registration("grace")).await,
@@ -108,7 +105,7 @@ async fn a_database_that_fails_is_a_503_and_never_a_401() {
         "store_unavailable",
     );
     is_unavailable(&service.get("/api/user", token).await, "store_unavailable");
-    database.batch_execute("ALTER TABLE gone RENAME TO users").unwrap();
+    service.database.execute("ALTER TABLE gone RENAME TO users");
     assert_eq!(service.login("ada").await.status, 200);
     assert_eq!(service.get(&format!("/api/user/{id}"), token).await.status, 200);
 }
@@ -116,13 +113,12 @@ async fn a_database_that_fails_is_a_503_and_never_a_401() {
 #[tokio::test]
 async fn a_database_that_stays_locked_is_a_503() {
     let service = spawn().await;
-    let mut database = service.database();
-    database.batch_execute("BEGIN IMMEDIATE").unwrap();
+    let locked = service.database.lock();
     is_unavailable(
         &service.post("/api/auth/register", &registration("ada")).await,
         "store_unavailable",
     );
-    database.batch_execute("ROLLBACK").unwrap();
+    drop(locked);
     service.register("ada").await;
 }
 
