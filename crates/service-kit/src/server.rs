@@ -27,7 +27,7 @@ pub struct Running {
     public: (ServerHandle, JoinHandle<std::io::Result<()>>),
     admin: ServerHandle,
     tasks: Vec<JoinHandle<()>>,
-    before_stop: Option<Box<dyn FnOnce() + Send>>,
+    before_stop: Option<Box<dyn FnOnce() + Send + Sync>>,
     readiness: Readiness,
 }
 
@@ -69,7 +69,7 @@ impl Running {
     }
 
     /// Calls `end` first when the role is stopped: for streams that would otherwise never finish by themselves.
-    pub fn before_stop(self, end: impl FnOnce() + Send + 'static) -> Self {
+    pub fn before_stop(self, end: impl FnOnce() + Send + Sync + 'static) -> Self {
         Self {
             before_stop: Some(Box::new(end)),
             ..self

@@ -5,6 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
+use portcullis::role::Role;
 use portcullis_token::keys::KeyState;
 use portcullis_token::secret::RootSecrets;
 use serde_json::{Value, json};
@@ -258,7 +259,7 @@ async fn refresh_and_service_tokens_are_no_access_tokens_of_users() {
     let messages = client.home(&service).await.json()["messages"][0]["message"].clone();
     assert_eq!(messages, "Token has wrong type");
     // And a user's token opens no internal endpoint of the token service.
-    let token = crate::helpers::Client::new(&portcullis.all.token.url());
+    let token = crate::helpers::Client::of_all(portcullis.urls(Role::Token));
     for (method, path) in [
         ("POST", "/internal/sessions"),
         ("POST", "/internal/revoke"),

@@ -495,7 +495,7 @@ async fn superusers_see_everybody_in_the_order_they_ask_for() {
     let first = client.get("/api/user?limit=2", &root).await;
     let link = first.header("link");
     let next = link.split(['<', '>']).nth(1).unwrap_or_else(|| panic!("{link}"));
-    let next = next.strip_prefix(&client.url).unwrap_or(next);
+    assert!(next.starts_with('/'), "{link}");
     let second = client.get(next, &root).await;
     assert_eq!((names(second.json()), second.header("link")), ("ada".to_owned(), ""));
     client

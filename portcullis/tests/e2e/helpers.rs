@@ -1,66 +1,18 @@
-//! Starting the real thing on ports that the system chooses, and a client that speaks to it.
+//! A client of the real thing, and what it answers.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use portcullis::config::Config;
-use portcullis::data::DataDirectory;
-use portcullis::role::All;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use service_kit::{Clock, clock};
-use tempfile::TempDir;
+use service_kit::clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+pub(crate) use crate::topology::{Portcullis, spawn, spawn_with};
+
 pub(crate) const PASSWORD: &str = "correct horse";
-
-/// Everything in one process, with a standing clock and a fresh data directory.
-pub(crate) struct Portcullis {
-    pub(crate) all: All,
-    pub(crate) clock: Clock,
-    pub(crate) config: Config,
-    pub(crate) client: Client,
-    _directory: TempDir,
-}
-
-/// Starts one with the defaults, but cheap password hashes.
-pub(crate) async fn spawn() -> Portcullis {
-    spawn_with(|_| {}).await
-}
-
-/// Starts one with a configuration that `change` has changed.
-pub(crate) async fn spawn_with(change: impl FnOnce(&mut Config)) -> Portcullis {
-    service_kit::logging::start();
-    let directory = tempfile::tempdir().unwrap();
-    let mut config = Config::embedded(&DataDirectory::new(directory.path().join("data"))).unwrap();
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    for listen in [
-        &mut config.gateway.listen,
-        &mut config.gateway.admin_listen,
-        &mut config.identity.listen,
-        &mut config.identity.admin_listen,
-        &mut config.token.listen,
-        &mut config.token.admin_listen,
-        &mut config.home.listen,
-        &mut config.home.admin_listen,
-    ] {
-        *listen = any;
-    }
-    config.identity.bcrypt_cost = 4;
-    config.gateway.access_log = false;
-    change(&mut config);
-    let clock = Clock::standing();
-    let all = All::start(config.clone(), clock.clone()).await.unwrap();
-    let client = Client::new(&all.gateway.url());
-    Portcullis {
-        all,
-        clock,
-        config,
-        client,
-        _directory: directory,
-    }
-}
 
 /// An answer, read to its end.
 #[derive(Clone, Debug)]
@@ -122,30 +74,51 @@ pub(crate) struct SignedIn {
     pub(crate) refresh: String,
 }
 
-/// A client of the gateway, with methods named after endpoints.
+/// A client of the gateways, with methods named after endpoints. Requests take turns among several.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
-    pub(crate) url: String,
+    urls: Vec<String>,
+    turn: Arc<AtomicUsize>,
     http: reqwest::Client,
 }
 
 impl Client {
     pub(crate) fn new(url: &str) -> Self {
+        Self::of_all(vec![url.to_owned()])
+    }
+
+    /// One that takes turns among all of `urls`.
+    pub(crate) fn of_all(urls: Vec<String>) -> Self {
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(30))
             .build()
             .unwrap();
         Self {
-            url: url.to_owned(),
+            urls,
+            turn: Arc::default(),
             http,
         }
+    }
+
+    /// The base URL whose turn it is.
+    pub(crate) fn url(&self) -> &str {
+        &self.urls[self.turn.fetch_add(1, Ordering::Relaxed) % self.urls.len()]
+    }
+
+    /// A client of each gateway alone.
+    pub(crate) fn each(&self) -> Vec<Self> {
+        let alone = |url: &String| Self {
+            urls: vec![url.clone()],
+            ..self.clone()
+        };
+        self.urls.iter().map(alone).collect()
     }
 
     pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
         self.http.request(
             Method::from_bytes(method.as_bytes()).unwrap(),
-            format!("{}{path}", self.url),
+            format!("{}{path}", self.url()),
         )
     }
 
@@ -213,19 +186,19 @@ impl Client {
         self.send(request.json(&json!({"refresh_token": user.refresh}))).await
     }
 
-    /// Asks for `/home` until the answer has this status: for what arrives at the gateway by the feed.
+    /// Asks for `/home` until the answer has this status at every gateway: for what arrives there by the feed.
     #[track_caller]
     pub(crate) fn home_becomes(&self, access: &str, status: u16) -> impl Future<Output = Answer> {
         let caller = std::panic::Location::caller();
-        let (client, access) = (self.clone(), access.to_owned());
+        let (gateways, access) = (self.each(), access.to_owned());
         async move {
             let started = clock::instant();
             loop {
-                let answer = client.home(&access).await;
-                if answer.status.as_u16() == status {
-                    return answer;
+                let answers = join_all(gateways.iter().map(|gateway| gateway.home(&access))).await;
+                match answers.iter().find(|answer| answer.status.as_u16() != status) {
+                    None => return answers[0].clone(),
+                    Some(answer) => assert!(in_time(started), "{caller}: still {answer:?}"),
                 }
-                assert!(in_time(started), "{caller}: still {answer:?}");
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
@@ -233,7 +206,7 @@ impl Client {
 
     /// Sends bytes as they are, which an HTTP library would not, and reads the status line and all that follows.
     pub(crate) async fn raw(&self, request: &[u8]) -> String {
-        let address = self.url.strip_prefix("http://").unwrap();
+        let address = self.url().strip_prefix("http://").unwrap();
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
         // A server that refuses early may close before everything is sent; what it said counts.
         let _ = stream.write_all(request).await;

@@ -10,4 +10,5 @@ mod operator;
 mod outage;
 mod rotation;
 mod service_accounts;
+mod topology;
 mod tutorials;

@@ -3,19 +3,17 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use portcullis::role::{Role, start};
+use portcullis::role::{self, Role};
 use serde_json::json;
 
 use crate::helpers::{Client, PASSWORD, spawn_with};
 
 #[tokio::test]
 async fn without_the_token_service_logins_wait_and_known_tokens_go_on() {
-    let portcullis = spawn_with(|config| config.token.max_staleness = Duration::from_mins(1)).await;
+    let mut portcullis = spawn_with(|config| config.token.max_staleness = Duration::from_mins(1)).await;
     let client = portcullis.client.clone();
     let user = client.register("ada").await;
-    let (token, mut config) = (portcullis.all.token, portcullis.config.clone());
-    config.token.listen = token.address;
-    token.stop().await;
+    portcullis.stop(Role::Token).await;
 
     client.home(&user.access).await.expect(200, json!({}));
     for (path, body) in [
@@ -38,41 +36,36 @@ async fn without_the_token_service_logins_wait_and_known_tokens_go_on() {
         assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
     }
 
-    let token = start(Role::Token, &config, portcullis.clock.clone()).await.unwrap();
-    token.ready().await;
+    portcullis.start(Role::Token).await;
     client.refresh(&user.refresh).await.expect(200, json!({}));
     // What was answered 503 can be repeated.
     client.register("bob").await;
     client.logout(&user).await.expect(205, json!(null));
     client.home_becomes(&user.access, 401).await;
-    token.kill().await;
 }
 
 #[tokio::test]
 async fn a_gateway_that_has_not_heard_for_too_long_says_503_and_recovers() {
-    let portcullis = spawn_with(|config| config.token.max_staleness = Duration::from_millis(1500)).await;
+    let mut portcullis = spawn_with(|config| config.token.max_staleness = Duration::from_millis(1500)).await;
     let client = portcullis.client.clone();
     let user = client.register("ada").await;
-    let (token, mut config) = (portcullis.all.token, portcullis.config.clone());
-    config.token.listen = token.address;
-    token.kill().await;
+    portcullis.kill(Role::Token).await;
     let answer = client.home_becomes(&user.access, 503).await;
     answer.expect(503, json!({"code": "revocations_unknown"}));
     assert_eq!(answer.header("retry-after"), "1");
     // A bad token is a bad token all the same.
     client.home("garbage").await.expect(401, json!({}));
 
-    let token = start(Role::Token, &config, portcullis.clock.clone()).await.unwrap();
+    portcullis.start(Role::Token).await;
     client.home_becomes(&user.access, 200).await;
-    token.kill().await;
 }
 
 #[tokio::test]
 async fn without_identity_everything_but_accounts_goes_on() {
-    let portcullis = spawn_with(|_| {}).await;
+    let mut portcullis = spawn_with(|_| {}).await;
     let client = portcullis.client.clone();
     let user = client.register("ada").await;
-    portcullis.all.identity.kill().await;
+    portcullis.kill(Role::Identity).await;
     client.try_login("ada").await.expect(503, json!({}));
     client.home(&user.access).await.expect(200, json!({}));
     client.refresh(&user.refresh).await.expect(200, json!({}));
@@ -81,10 +74,10 @@ async fn without_identity_everything_but_accounts_goes_on() {
 
 #[tokio::test]
 async fn without_home_the_rest_goes_on() {
-    let portcullis = spawn_with(|_| {}).await;
+    let mut portcullis = spawn_with(|_| {}).await;
     let client = portcullis.client.clone();
     let user = client.register("ada").await;
-    portcullis.all.home.kill().await;
+    portcullis.kill(Role::Home).await;
     client
         .home(&user.access)
         .await
@@ -101,7 +94,7 @@ async fn a_token_service_that_hangs_is_not_waited_for_in_turn() {
     let mut portcullis = spawn_with(|_| {}).await;
     portcullis.client.register("ada").await;
     portcullis.config.token.url = format!("http://{}", silent.local_addr().unwrap()).parse().unwrap();
-    let identity = start(Role::Identity, &portcullis.config, portcullis.clock.clone())
+    let identity = role::start(Role::Identity, &portcullis.config, portcullis.clock.clone())
         .await
         .unwrap();
     let client = Client::new(&identity.url());

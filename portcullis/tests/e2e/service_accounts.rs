@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portcullis::role::Role;
 use portcullis_token::account;
 use serde_json::{Value, json};
 
@@ -81,7 +82,7 @@ async fn the_feed_of_an_account_that_is_deleted_ends() {
     let portcullis = spawn().await;
     let secret = create(&portcullis, "follower", &["feed:read"]).await;
     let token = service_token(&portcullis.client, ("follower", &secret)).await;
-    let service = Client::new(&portcullis.all.token.url());
+    let service = Client::of_all(portcullis.urls(Role::Token));
     let mut feed = service
         .request("GET", "/internal/feed")
         .bearer_auth(&token)
