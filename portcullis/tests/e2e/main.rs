@@ -8,6 +8,7 @@ mod crash;
 mod helpers;
 mod operator;
 mod outage;
+mod process;
 mod rotation;
 mod service_accounts;
 mod topology;

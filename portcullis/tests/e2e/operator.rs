@@ -2,15 +2,33 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::crash::{Process, command};
 use crate::helpers::PASSWORD;
+use crate::process::{Place, Process, command};
 
-fn run(data: &Path, arguments: &[&str], input: &str) -> Output {
-    let mut child = command(data)
+/// Where commands can be run.
+trait Installed {
+    fn command(&self) -> Command;
+}
+
+impl Installed for Place {
+    fn command(&self) -> Command {
+        Place::command(self)
+    }
+}
+
+/// A data directory, whatever the topology.
+impl Installed for Path {
+    fn command(&self) -> Command {
+        command(self)
+    }
+}
+
+fn run(mut command: Command, arguments: &[&str], input: &str) -> Output {
+    let mut child = command
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -23,15 +41,15 @@ fn run(data: &Path, arguments: &[&str], input: &str) -> Output {
 }
 
 #[track_caller]
-fn succeeds(data: &Path, arguments: &[&str], input: &str) -> String {
-    let output = run(data, arguments, input);
+fn succeeds(place: &(impl Installed + ?Sized), arguments: &[&str], input: &str) -> String {
+    let output = run(place.command(), arguments, input);
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[track_caller]
-fn fails(data: &Path, arguments: &[&str], input: &str) -> String {
-    let output = run(data, arguments, input);
+fn fails(place: &(impl Installed + ?Sized), arguments: &[&str], input: &str) -> String {
+    let output = run(place.command(), arguments, input);
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
     String::from_utf8(output.stderr).unwrap()
 }
@@ -47,18 +65,18 @@ const SUPERUSER: [&str; 6] = [
 
 #[tokio::test]
 async fn a_superuser_is_created_and_sees_everybody() {
-    let directory = tempfile::tempdir().unwrap();
+    let place = Place::new();
     // Also before anything was ever started.
-    succeeds(directory.path(), &SUPERUSER, &format!("{PASSWORD}\n"));
-    let process = Process::start(directory.path());
+    succeeds(&place, &SUPERUSER, &format!("{PASSWORD}\n"));
+    let process = Process::start(&place).await;
     process.client.register("ada").await;
     let root = process.client.login("root").await;
     let list = process.client.get("/api/user", &root.access).await;
     assert_eq!(list.expect(200, Value::Null).json().as_array().unwrap().len(), 2);
-    let again = fails(directory.path(), &SUPERUSER, &format!("{PASSWORD}\n"));
+    let again = fails(&place, &SUPERUSER, &format!("{PASSWORD}\n"));
     assert!(again.contains("already exists"), "{again}");
     let weak = fails(
-        directory.path(),
+        &place,
         &[
             "users",
             "create",
@@ -75,40 +93,40 @@ async fn a_superuser_is_created_and_sees_everybody() {
 
 #[tokio::test]
 async fn deactivating_and_deleting_end_sessions_of_the_running_service() {
-    let directory = tempfile::tempdir().unwrap();
-    let process = Process::start(directory.path());
+    let place = Place::new();
+    let process = Process::start(&place).await;
     let (ada, bob) = (
         process.client.register("ada").await,
         process.client.register("bob").await,
     );
-    let list = succeeds(directory.path(), &["users", "list"], "");
+    let list = succeeds(&place, &["users", "list"], "");
     assert!(list.contains(&ada.id) && list.contains("bob@example.com"), "{list}");
 
-    succeeds(directory.path(), &["users", "deactivate", "ADA@example.com"], "");
+    succeeds(&place, &["users", "deactivate", "ADA@example.com"], "");
     process
         .client
         .home_becomes(&ada.access, 401)
         .await
         .expect(401, json!({"code": "user_inactive"}));
     process.client.try_login("ada").await.expect(401, json!({}));
-    succeeds(directory.path(), &["users", "activate", &ada.id], "");
+    succeeds(&place, &["users", "activate", &ada.id], "");
     process.client.login("ada").await;
 
-    succeeds(directory.path(), &["users", "delete", "bob"], "");
+    succeeds(&place, &["users", "delete", "bob"], "");
     process
         .client
         .home_becomes(&bob.access, 401)
         .await
         .expect(401, json!({"code": "user_not_found"}));
     process.client.register("bob").await;
-    let unknown = fails(directory.path(), &["users", "delete", "nobody"], "");
+    let unknown = fails(&place, &["users", "delete", "nobody"], "");
     assert!(unknown.contains("no account"), "{unknown}");
 }
 
 #[tokio::test]
 async fn rotating_keys_disturbs_nobody_and_killing_one_refuses_its_tokens() {
-    let directory = tempfile::tempdir().unwrap();
-    let process = Process::start(directory.path());
+    let place = Place::new();
+    let process = Process::start(&place).await;
     let user = process.client.register("ada").await;
     let active = |listing: &str| {
         let line = listing
@@ -117,8 +135,8 @@ async fn rotating_keys_disturbs_nobody_and_killing_one_refuses_its_tokens() {
             .unwrap_or_else(|| panic!("{listing}"));
         line.split_ascii_whitespace().next().unwrap().to_owned()
     };
-    let first = active(&succeeds(directory.path(), &["keys", "list"], ""));
-    let second = active(&succeeds(directory.path(), &["keys", "rotate"], ""));
+    let first = active(&succeeds(&place, &["keys", "list"], ""));
+    let second = active(&succeeds(&place, &["keys", "rotate"], ""));
     assert_ne!(first, second);
     process.client.home(&user.access).await.expect(200, json!({}));
     let renewed = process
@@ -129,19 +147,19 @@ async fn rotating_keys_disturbs_nobody_and_killing_one_refuses_its_tokens() {
         .field("access");
     process.client.home(&renewed).await.expect(200, json!({}));
 
-    succeeds(directory.path(), &["keys", "kill", &first], "");
+    succeeds(&place, &["keys", "kill", &first], "");
     process.client.home_becomes(&user.access, 401).await;
     process.client.refresh(&user.refresh).await.expect(200, json!({}));
-    let unknown = fails(directory.path(), &["keys", "kill", "nonsense"], "");
+    let unknown = fails(&place, &["keys", "kill", "nonsense"], "");
     assert!(unknown.contains("no key"), "{unknown}");
 }
 
 #[tokio::test]
 async fn service_accounts_are_created_used_and_deleted() {
-    let directory = tempfile::tempdir().unwrap();
-    let process = Process::start(directory.path());
+    let place = Place::new();
+    let process = Process::start(&place).await;
     let created = succeeds(
-        directory.path(),
+        &place,
         &[
             "clients",
             "create",
@@ -200,11 +218,11 @@ async fn service_accounts_are_created_used_and_deleted() {
         .await
         .expect(200, Value::Null);
 
-    assert!(succeeds(directory.path(), &["clients", "list"], "").contains("billing"));
-    assert!(fails(directory.path(), &["clients", "create", "billing"], "").contains("already"));
-    succeeds(directory.path(), &["clients", "delete", "billing"], "");
+    assert!(succeeds(&place, &["clients", "list"], "").contains("billing"));
+    assert!(fails(&place, &["clients", "create", "billing"], "").contains("already"));
+    succeeds(&place, &["clients", "delete", "billing"], "");
     ask("invoices").await.expect(401, json!({"error": "invalid_client"}));
-    assert!(!succeeds(directory.path(), &["clients", "list"], "").contains(&secret));
+    assert!(!succeeds(&place, &["clients", "list"], "").contains(&secret));
 }
 
 #[tokio::test]
@@ -234,8 +252,12 @@ async fn a_bad_configuration_stops_the_start_with_key_and_remedy() {
         }
     }
     std::fs::write(&file, "[home]\nworkers = 1\n").unwrap();
-    succeeds(&directory.path().join("new"), &["--config", &config, "check"], "");
-    let lonely = fails(&directory.path().join("new"), &["token"], "");
+    succeeds(
+        directory.path().join("new").as_path(),
+        &["--config", &config, "check"],
+        "",
+    );
+    let lonely = fails(directory.path().join("new").as_path(), &["token"], "");
     assert!(
         lonely.contains("token.root_secret") && lonely.contains("PORTCULLIS_TOKEN__ROOT_SECRET_FILE"),
         "{lonely}"
@@ -244,12 +266,12 @@ async fn a_bad_configuration_stops_the_start_with_key_and_remedy() {
 
 #[tokio::test]
 async fn commands_before_the_first_start_leave_nothing_that_would_prevent_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let refused = fails(directory.path(), &["keys", "list"], "");
+    let place = Place::new();
+    let refused = fails(&place, &["keys", "list"], "");
     assert!(refused.contains("token.root_secret"), "{refused}");
-    succeeds(directory.path(), &SUPERUSER, &format!("{PASSWORD}\n"));
-    succeeds(directory.path(), &["check"], "");
-    let process = Process::start(directory.path());
+    succeeds(&place, &SUPERUSER, &format!("{PASSWORD}\n"));
+    succeeds(&place, &["check"], "");
+    let process = Process::start(&place).await;
     process.client.login("root").await;
-    succeeds(directory.path(), &["keys", "list"], "");
+    succeeds(&place, &["keys", "list"], "");
 }
