@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::helpers::PASSWORD;
 use crate::process::{Place, Process, command};
+use crate::topology::Stores;
 
 /// Where commands can be run.
 trait Installed {
@@ -266,7 +267,7 @@ async fn a_bad_configuration_stops_the_start_with_key_and_remedy() {
 
 #[tokio::test]
 async fn commands_before_the_first_start_leave_nothing_that_would_prevent_it() {
-    let place = Place::new();
+    let place = Place::on(Stores::Embedded);
     let refused = fails(&place, &["keys", "list"], "");
     assert!(refused.contains("token.root_secret"), "{refused}");
     succeeds(&place, &SUPERUSER, &format!("{PASSWORD}\n"));

@@ -11,6 +11,8 @@ use tempfile::TempDir;
 use crate::helpers::Client;
 use crate::topology::Stores;
 
+/// The variable that says where a role finds the token service.
+const TOKEN: &str = "PORTCULLIS_TOKEN__URL";
 /// How long a role may take to be ready, on a busy machine.
 const START: Duration = Duration::from_mins(1);
 
@@ -140,7 +142,6 @@ impl Process {
                 admin: field("admin="),
             }
         };
-        const TOKEN: &str = "PORTCULLIS_TOKEN__URL";
         let tokens = [start("token", &[]), start("token", &[])];
         let identity = start("identity", &[(TOKEN, tokens[0].url.clone())]);
         let home = start("home", &[(TOKEN, tokens[1].url.clone())]);

@@ -240,6 +240,13 @@ impl Portcullis {
         join_all(self.take(role).into_iter().map(Running::kill)).await;
     }
 
+    /// Stops one replica of a role at once.
+    pub(crate) async fn kill_one(&mut self, role: Role, number: usize) {
+        let mut of_role = self.replicas.iter_mut().filter(|replica| replica.role == role);
+        let running = of_role.nth(number).and_then(|replica| replica.running.take());
+        running.expect("it runs").kill().await;
+    }
+
     fn take(&mut self, role: Role) -> Vec<Running> {
         let of_role = self.replicas.iter_mut().filter(|replica| replica.role == role);
         of_role.filter_map(|replica| replica.running.take()).collect()
@@ -247,7 +254,8 @@ impl Portcullis {
 
     /// Starts what was stopped of a role again, where it was, and waits until it can do its work.
     pub(crate) async fn start(&mut self, role: Role) {
-        for replica in self.replicas.iter_mut().filter(|replica| replica.role == role) {
+        let stopped = |replica: &&mut Replica| replica.role == role && replica.running.is_none();
+        for replica in self.replicas.iter_mut().filter(stopped) {
             let running = start(role, &replica.config, &self.clock).await;
             tokio::time::timeout(START, running.ready())
                 .await
