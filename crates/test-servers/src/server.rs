@@ -75,6 +75,12 @@ impl Server {
         &self.url
     }
 
+    /// The certificate of a Postgres, which it signed itself for 127.0.0.1.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.directory.path().join(self.kind).join("server.crt")
+    }
+
     /// Ends it and waits for that.
     ///
     /// # Panics

@@ -113,6 +113,48 @@ async fn a_postgres_that_says_nothing_is_a_503_in_time() {
     heals(&service).await;
 }
 
+#[cfg(all(feature = "system-libpq", not(feature = "bundled-libpq")))]
+#[tokio::test]
+async fn with_the_systems_libpq_connections_are_encrypted_and_the_server_is_known() {
+    let Some(server) = servers_or_skip("TLS to Postgres", Server::postgres).await else {
+        return;
+    };
+    let stranger = Server::postgres().await;
+    let database = PostgresDatabase::create_on(server.url());
+    let verified = |certificate: &std::path::Path| {
+        let (url, root) = (database.url(), certificate.display());
+        format!("{url}?sslmode=verify-full&sslrootcert={root}")
+    };
+    for url in [
+        format!("{}?sslmode=require", database.url()),
+        verified(&server.certificate()),
+    ] {
+        let service = spawn_with(|config| config.database_url = url).await;
+        service.login("nobody").await.is_problem(
+            401,
+            "no_active_account",
+            "No active account found with the given credentials",
+        );
+        // Whoever asks is encrypted too, if only because it may be.
+        database.execute(
+            "DO $$ BEGIN
+                IF EXISTS (SELECT 1 FROM pg_stat_activity LEFT JOIN pg_stat_ssl USING (pid)
+                    WHERE application_name = 'portcullis-identity' AND ssl IS NOT TRUE)
+                OR NOT EXISTS (SELECT 1 FROM pg_stat_activity WHERE application_name = 'portcullis-identity')
+                THEN RAISE 'not encrypted'; END IF;
+            END $$",
+        );
+    }
+    let config = crate::helpers::config(&crate::database::TestDatabase::fresh());
+    let config = portcullis_identity::Config {
+        database_url: verified(&stranger.certificate()),
+        ..config
+    };
+    let refused = portcullis_identity::Accounts::open(&config, service_kit::Clock::standing()).await;
+    let refused = format!("{:#}", refused.err().expect("another server"));
+    assert!(refused.contains("certificate verify failed"), "{refused}");
+}
+
 /// Stands in front of a server and, when told to, passes nothing on any more while keeping every connection open: what a
 /// server that is stopped, or a network that swallows everything, looks like.
 struct Silenceable {
