@@ -11,6 +11,7 @@ macro_rules! say {
 mod check;
 mod clients;
 mod healthcheck;
+mod init_secrets;
 mod keys;
 mod serve;
 mod users;
@@ -67,6 +68,8 @@ enum Command {
     Check,
     /// Exit 0 when the roles on this host are ready
     Healthcheck(healthcheck::Arguments),
+    /// Make the secrets of roles that run apart, where there are none yet
+    InitSecrets(init_secrets::Arguments),
     /// Print every configuration key with its meaning and default
     Defaults,
 }
@@ -91,6 +94,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Clients(command) => clients::run(command, &with_data(&data, read)?, clock).await?,
         Command::Check => return Ok(check::run(&read(Missing::Leave)?, &data).await),
         Command::Healthcheck(arguments) => return healthcheck::run(&arguments, &read(Missing::Leave)?).await,
+        Command::InitSecrets(arguments) => init_secrets::run(&arguments)?,
         Command::Defaults => say!("{}", DEFAULTS.trim_end()),
     }
     Ok(ExitCode::SUCCESS)
