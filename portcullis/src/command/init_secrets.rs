@@ -21,10 +21,10 @@ const MODE: u32 = 0o440;
 pub(super) struct Arguments {
     /// The directory; each role, and each store, gets a directory in it
     directory: PathBuf,
-    /// The URL of the users' database, without a password: one is made, and written into identity/database_url
+    /// The URL of the users' database, without a password: one is made, and written into `identity/database_url`
     #[arg(long, value_name = "URL")]
     database_url: Option<Url>,
-    /// The URL of the sessions' store, without a password: one is made, and written into token/store_url
+    /// The URL of the sessions' store, without a password: one is made, and written into `token/store_url`
     #[arg(long, value_name = "URL")]
     store_url: Option<Url>,
 }
