@@ -49,6 +49,12 @@ impl DataDirectory {
         std::fs::read_dir(self.secrets()).is_ok_and(|mut secrets| secrets.next().is_some())
     }
 
+    /// Whether `url` names a SQLite file in it.
+    #[must_use]
+    pub fn holds(&self, url: &str) -> bool {
+        url.starts_with(&self.sqlite_url(""))
+    }
+
     /// The secret `name`, if it has been made.
     pub fn find_secret(&self, name: &str) -> anyhow::Result<Option<String>> {
         let path = self.secrets().join(name);
@@ -74,5 +80,18 @@ impl DataDirectory {
 
     fn secrets(&self) -> PathBuf {
         self.0.join("secrets")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_elsewhere_is_not_in_the_data_directory() {
+        let data = DataDirectory::new("/data".into());
+        assert!(data.holds(&data.sqlite_url("identity.db")));
+        assert!(!data.holds("sqlite:///database/identity.db"));
+        assert!(!data.holds("postgres://postgres/data"));
     }
 }

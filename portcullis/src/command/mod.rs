@@ -11,6 +11,7 @@ macro_rules! say {
 mod check;
 mod clients;
 mod healthcheck;
+mod init_secrets;
 mod keys;
 mod serve;
 mod users;
@@ -67,6 +68,8 @@ enum Command {
     Check,
     /// Exit 0 when the roles on this host are ready
     Healthcheck(healthcheck::Arguments),
+    /// Make the secrets of roles that run apart, where there are none yet
+    InitSecrets(init_secrets::Arguments),
     /// Print every configuration key with its meaning and default
     Defaults,
 }
@@ -77,28 +80,37 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let clock = Clock::system();
     let file = arguments.config.as_deref();
     let read = |missing| Config::read(file, &data, missing);
+    let users = || with_store(&data, read, |config| &config.identity.database_url);
+    let sessions = || with_store(&data, read, |config| &config.token.store_url);
     match arguments.command.unwrap_or(Command::Up) {
         Command::Up => serve::up(read(Missing::Make)?, &data, clock).await?,
         Command::Gateway => serve::one(Role::Gateway, &read(Missing::Leave)?, clock).await?,
         Command::Identity => serve::one(Role::Identity, &read(Missing::Leave)?, clock).await?,
         Command::Token => serve::one(Role::Token, &read(Missing::Leave)?, clock).await?,
         Command::Home => serve::one(Role::Home, &read(Missing::Leave)?, clock).await?,
-        Command::Createsuperuser(arguments) => {
-            users::create(arguments, true, &with_data(&data, read)?, clock).await?;
-        }
-        Command::Users(command) => users::run(command, &with_data(&data, read)?, clock).await?,
-        Command::Keys(command) => keys::run(command, &with_data(&data, read)?, clock).await?,
-        Command::Clients(command) => clients::run(command, &with_data(&data, read)?, clock).await?,
+        Command::Createsuperuser(arguments) => users::create(arguments, true, &users()?, clock).await?,
+        Command::Users(command) => users::run(command, &users()?, clock).await?,
+        Command::Keys(command) => keys::run(command, &sessions()?, clock).await?,
+        Command::Clients(command) => clients::run(command, &sessions()?, clock).await?,
         Command::Check => return Ok(check::run(&read(Missing::Leave)?, &data).await),
         Command::Healthcheck(arguments) => return healthcheck::run(&arguments, &read(Missing::Leave)?).await,
+        Command::InitSecrets(arguments) => init_secrets::run(&arguments)?,
         Command::Defaults => say!("{}", DEFAULTS.trim_end()),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The configuration for a command that works on the stores, which may be the first to be run on a new machine. Secrets
-/// are never made here: the stores may belong to roles that are given theirs in other ways.
-fn with_data(data: &DataDirectory, read: impl Fn(Missing) -> anyhow::Result<Config>) -> anyhow::Result<Config> {
-    data.create()?;
-    read(Missing::Leave)
+/// The configuration for a command that works on the store at the URL that `store` picks; where that is in the data
+/// directory, the command may be the first to be run on a new machine. Secrets are never made here: the stores may belong
+/// to roles that are given theirs in other ways.
+fn with_store(
+    data: &DataDirectory,
+    read: impl Fn(Missing) -> anyhow::Result<Config>,
+    store: impl Fn(&Config) -> &str,
+) -> anyhow::Result<Config> {
+    let config = read(Missing::Leave)?;
+    if data.holds(store(&config)) {
+        data.create()?;
+    }
+    Ok(config)
 }
