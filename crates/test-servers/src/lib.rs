@@ -51,6 +51,6 @@ pub fn runtime() -> &'static Handle {
 
 /// Says, whether or not output is captured, that `what` was not tested.
 fn skip(what: &str, variable: &str) {
-    let line = format!("SKIPPED: {what} was not tested, since {variable} is not set; scripts/test sets it\n");
+    let line = format!("SKIPPED: {what}: {variable} is not set, as scripts/test does\n");
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
