@@ -90,7 +90,8 @@ impl Connections {
         };
         let pool = Pool::builder()
             .max_size(size)
-            .min_idle(Some(1))
+            // None is made ahead of need: a connection in the making when the process ends takes OpenSSL down with it.
+            .min_idle(Some(0))
             .connection_timeout(PATIENCE)
             .test_on_check_out(true)
             .build_unchecked(manager);
