@@ -20,6 +20,9 @@ const IN_TIME: Duration = Duration::from_secs(12);
 const HEALED: Duration = Duration::from_secs(5);
 /// How many answers of each kind are waited for in each phase.
 const ENOUGH: usize = 20;
+/// How many requests may be on a connection just when it breaks: those that the gateways keep to one upstream, at most.
+/// Whether such a request was carried out nobody knows, which is what a 502 says.
+const BROKEN: usize = 16;
 
 /// What a client does all the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,18 +77,21 @@ impl Load {
     }
 
     /// Waits for answers to deeds that begin from now on, enough of each kind; earlier ones must have one of the statuses
-    /// of before and of now.
-    async fn shows(&mut self, before: Expected, now: Expected) {
+    /// of before and of now. At most `broken` of all these may have been cut off.
+    async fn shows(&mut self, before: Expected, now: Expected, broken: usize) {
         let since = clock::instant();
         let mut counts = [0; DEEDS.len()];
+        let mut cut_off = 0;
         while counts.iter().any(|count| *count < ENOUGH) {
             let done = self.done.recv().await.unwrap();
             assert!(done.took < IN_TIME, "{done:?}");
             let status = done.answer.status.as_u16();
-            if done.began < since {
+            if status == 502 {
+                cut_off += 1;
+                assert!(cut_off <= broken, "{done:?}");
+            } else if done.began < since {
                 let allowed = [before.status(done.deed), now.status(done.deed)];
-                // A connection that breaks in the middle of an answer is a 502.
-                assert!(allowed.contains(&status) || status == 502, "{done:?}");
+                assert!(allowed.contains(&status), "{done:?}");
             } else {
                 assert_eq!(status, now.status(done.deed), "{done:?}");
                 counts[DEEDS.iter().position(|deed| *deed == done.deed).unwrap()] += 1;
@@ -174,17 +180,23 @@ async fn row(
     let user = client.register("ada").await;
     let leaving = client.login("ada").await;
     let mut load = Load::start(&client, &user);
-    load.shows(WELL, WELL).await;
+    load.shows(WELL, WELL, 0).await;
     for _ in 0..2 {
         down(portcullis).await;
-        load.shows(WELL, expected).await;
+        load.shows(WELL, expected, BROKEN).await;
         up(portcullis).await;
         load.heals(expected).await;
-        load.shows(WELL, WELL).await;
+        load.shows(WELL, WELL, 0).await;
     }
     down(portcullis).await;
-    let logout = client.logout(&leaving).await;
-    is_well_said(&logout);
+    let mut logout = client.logout(&leaving).await;
+    for _ in 0..BROKEN {
+        is_well_said(&logout);
+        if logout.status != 502 {
+            break;
+        }
+        logout = client.logout(&leaving).await;
+    }
     let logged_out = if expected.refresh == 200 { 205 } else { expected.refresh };
     logout.expect(logged_out, Value::Null);
     up(portcullis).await;
