@@ -2,6 +2,7 @@
 //! may stop and start again. Whatever does not work panics: it is for tests only.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+mod port;
 mod postgres;
 mod redis;
 mod server;
@@ -9,6 +10,7 @@ mod server;
 use std::io::Write;
 use std::sync::LazyLock;
 
+pub use port::Kept;
 pub use postgres::PostgresDatabase;
 pub use redis::RedisDatabase;
 pub use server::{Server, Signal, servers_or_skip};

@@ -17,6 +17,7 @@ pub(super) enum Command {
     /// Drop a key at once: every token that it signed is refused
     Kill {
         /// The key's id
+        #[arg(allow_hyphen_values = true)]
         kid: String,
     },
 }

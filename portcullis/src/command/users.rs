@@ -35,16 +35,19 @@ pub(super) enum Command {
     /// Let an account log in again
     Activate {
         /// Its email address, username or id
+        #[arg(allow_hyphen_values = true)]
         user: String,
     },
     /// Keep an account from logging in, and end its sessions
     Deactivate {
         /// Its email address, username or id
+        #[arg(allow_hyphen_values = true)]
         user: String,
     },
     /// Remove an account, and end its sessions
     Delete {
         /// Its email address, username or id
+        #[arg(allow_hyphen_values = true)]
         user: String,
     },
 }

@@ -10,7 +10,7 @@ use portcullis::config::Config;
 use portcullis::data::DataDirectory;
 use portcullis::role::{self, All, Role};
 use portcullis_gateway::Upstream;
-use portcullis_test_servers::{PostgresDatabase, RedisDatabase, on_servers, runtime};
+use portcullis_test_servers::{Kept, PostgresDatabase, RedisDatabase, on_servers, runtime};
 use service_kit::{Clock, Running};
 use tempfile::TempDir;
 use url::Url;
@@ -54,6 +54,8 @@ struct Replica {
     config: Config,
     address: SocketAddr,
     running: Option<Running>,
+    /// While it is stopped.
+    kept: Option<Kept>,
 }
 
 impl Replica {
@@ -72,11 +74,19 @@ impl Replica {
             config,
             address,
             running: Some(running),
+            kept: None,
         }
     }
 
     async fn start(role: Role, config: &Config, clock: &Clock) -> Self {
         Self::new(role, config, start(role, config, clock).await)
+    }
+
+    /// Ends it as `how` does, and keeps its port until it is started again.
+    async fn end<F: Future<Output = ()>>(&mut self, how: impl Fn(Running) -> F) {
+        let running = self.running.take().expect("it runs");
+        how(running).await;
+        self.kept = Some(Kept::new(self.address));
     }
 
     fn url(&self) -> Url {
@@ -232,24 +242,23 @@ impl Portcullis {
 
     /// Stops every replica of a role in order.
     pub(crate) async fn stop(&mut self, role: Role) {
-        join_all(self.take(role).into_iter().map(Running::stop)).await;
+        join_all(self.running(role).map(|replica| replica.end(Running::stop))).await;
     }
 
     /// Stops every replica of a role at once.
     pub(crate) async fn kill(&mut self, role: Role) {
-        join_all(self.take(role).into_iter().map(Running::kill)).await;
+        join_all(self.running(role).map(|replica| replica.end(Running::kill))).await;
     }
 
     /// Stops one replica of a role at once.
     pub(crate) async fn kill_one(&mut self, role: Role, number: usize) {
-        let mut of_role = self.replicas.iter_mut().filter(|replica| replica.role == role);
-        let running = of_role.nth(number).and_then(|replica| replica.running.take());
-        running.expect("it runs").kill().await;
+        let replica = self.running(role).nth(number).expect("it runs");
+        replica.end(Running::kill).await;
     }
 
-    fn take(&mut self, role: Role) -> Vec<Running> {
-        let of_role = self.replicas.iter_mut().filter(|replica| replica.role == role);
-        of_role.filter_map(|replica| replica.running.take()).collect()
+    fn running(&mut self, role: Role) -> impl Iterator<Item = &mut Replica> {
+        let running = move |replica: &&mut Replica| replica.role == role && replica.running.is_some();
+        self.replicas.iter_mut().filter(running)
     }
 
     /// Starts what was stopped of a role again, where it was, and waits until it can do its work.
@@ -261,6 +270,7 @@ impl Portcullis {
                 .await
                 .expect("it becomes ready");
             replica.running = Some(running);
+            replica.kept = None;
         }
     }
 }
