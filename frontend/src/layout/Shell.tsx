@@ -24,7 +24,7 @@ export function Shell() {
       <main
         id="main"
         tabIndex={-1}
-        className="mx-auto flex w-full max-w-5xl grow flex-col px-4 pt-4 pb-16 sm:px-6 sm:pt-6"
+        className="mx-auto flex w-full max-w-5xl grow flex-col px-4 pt-6 pb-16 sm:px-6 sm:pt-9"
       >
         <Messages />
         <Suspense fallback={<p className="appear-late text-muted">Loading…</p>}>

@@ -1,6 +1,6 @@
 /// Times as people say them.
 import { expect, it } from 'vitest';
-import { ago, greeting, onDay } from './times.ts';
+import { ago, ahead, greeting, onDay } from './times.ts';
 
 const NOW = Date.parse('2026-11-21T12:00:00Z');
 
@@ -24,3 +24,10 @@ it.each([
   [12, 'Good afternoon'],
   [23, 'Good evening'],
 ])('at %i it is %s', (hour, words) => expect(greeting(hour)).toBe(words));
+
+it.each([
+  ['2026-11-22T12:00:00Z', 'tomorrow'],
+  ['2026-11-21T14:30:00Z', 'in 2 hours'],
+  ['2026-11-21T12:00:30Z', 'within a minute'],
+  ['2026-11-21T11:00:00Z', 'now'],
+])('what is to come at %s comes %s', (time, words) => expect(ahead(time, NOW)).toBe(words));

@@ -18,6 +18,11 @@ export function ago(time: string, now = Date.now()): string {
   return step === undefined ? 'just now' : relative.format(Math.trunc(seconds / step[1]), step[0]);
 }
 
+/** Like `ago`, for what is to come: `now` when it should have happened already. */
+export function ahead(time: string, now = Date.now()): string {
+  return Date.parse(time) <= now ? 'now' : ago(time, now).replace('just now', 'within a minute');
+}
+
 export function onDay(time: string): string {
   return format(dates, time);
 }

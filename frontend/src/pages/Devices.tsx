@@ -8,7 +8,7 @@ import {
 import { client } from '../app/client.ts';
 import { toProblem } from '../app/problem.ts';
 import { noticed, useAppDispatch } from '../app/store.ts';
-import { ago, atMoment } from '../lib/times.ts';
+import { ago, ahead, atMoment } from '../lib/times.ts';
 import { describeDevice } from '../lib/userAgent.ts';
 import { Badge } from '../ui/Badge.tsx';
 import { Button } from '../ui/Button.tsx';
@@ -62,7 +62,7 @@ function List({ devices }: { devices: readonly Device[] }) {
       ) : (
         <Button
           look="danger"
-          className="mt-5"
+          className="mt-5 self-start"
           busy={isLoading && 'Signing out…'}
           onClick={() => void signOutOthers()}
         >
@@ -80,7 +80,10 @@ function Entry({ device }: { device: Device }) {
 
   const signOut = async () => {
     try {
-      if (device.current) { await client.signOut(); return; }
+      if (device.current) {
+        await client.signOut();
+        return;
+      }
       await end(device.id).unwrap();
       dispatch(noticed({ kind: 'done', text: `${name} is signed out.` }));
     } catch (error) {
@@ -89,9 +92,9 @@ function Entry({ device }: { device: Device }) {
   };
 
   return (
-    <li className="flex flex-wrap items-center gap-x-4 gap-y-3 p-4 sm:px-6 sm:py-5">
+    <li className="grid grid-cols-[auto_1fr] items-start gap-x-4 gap-y-3 p-4 sm:grid-cols-[auto_1fr_auto] sm:items-center sm:px-6 sm:py-5">
       <DeviceIcon kind={kind} />
-      <div className="min-w-48 grow">
+      <div className="min-w-0">
         <p className="flex flex-wrap items-center gap-x-2.5 gap-y-1 font-semibold">
           <span title={device.user_agent ?? undefined}>{name}</span>
           {device.current && <Badge look="accent">This device</Badge>}
@@ -101,12 +104,13 @@ function Entry({ device }: { device: Device }) {
           {device.ip !== null && <> from {device.ip}</>}
         </p>
         <p className="text-sm text-muted">
-          Signed in <time dateTime={device.created}>{atMoment(device.created)}</time>, until{' '}
-          <time dateTime={device.expires}>{atMoment(device.expires)}</time> at the latest if it is not used
+          Signed in <time dateTime={device.created}>{atMoment(device.created)}</time>. Unused, it ends by
+          itself <time dateTime={device.expires}>{ahead(device.expires)}</time>.
         </p>
       </div>
       <Button
         small
+        className="col-start-2 justify-self-start sm:col-start-3"
         busy={isLoading && 'Signing out…'}
         aria-label={`Sign out ${name}`}
         onClick={() => void signOut()}

@@ -31,7 +31,9 @@ function Message() {
     >
       <div className="p-6 sm:p-9">
         <p className="eyebrow">From behind the gate</p>
-        <p className="display mt-3 text-2xl leading-snug sm:text-[1.7rem]">{data.message}</p>
+        <p className="display mt-3 text-2xl leading-snug text-pretty wrap-anywhere sm:text-[1.7rem]">
+          {data.message}
+        </p>
         <p className="mt-5 max-w-prose text-sm text-muted">
           This is the answer of a protected service. The gateway looked at your access token, found it good,
           and let the request through.

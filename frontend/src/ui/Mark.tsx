@@ -13,7 +13,7 @@ export function Mark({ className = 'size-8' }: { className?: string }) {
     >
       <path d="M5 28.5V15.5a11 11 0 0 1 22 0v13" className="stroke-accent" strokeWidth="2.8" />
       <path
-        d="M11 11.5V26l.9 1.6M16 9.5V28M21 11.5V26l-.9 1.6M8.6 15.5h14.8M8.6 21.5h14.8"
+        d="M11 11.5V26M16 9.5V28M21 11.5V26M8.6 15.5h14.8M8.6 21.5h14.8"
         className="stroke-brass"
         strokeWidth="2"
       />

@@ -51,7 +51,10 @@ export function UserTable({ users, me, loading, manage }: Props) {
 function Row({ user, self, manage }: { user: User; self: boolean; manage: (id: string) => void }) {
   return (
     <tr className="grid grid-cols-[1fr_auto] gap-x-3 gap-y-2 p-4 md:table-row md:p-0">
-      <th scope="row" className="min-w-0 font-normal md:max-w-64 md:py-3.5 md:pr-3 md:pl-5">
+      <th
+        scope="row"
+        className="col-start-1 row-start-1 min-w-0 text-left font-normal md:max-w-64 md:py-3.5 md:pr-3 md:pl-5"
+      >
         <span className="block truncate font-semibold">{user.username}</span>
         <span className="block truncate text-sm text-muted">{user.email}</span>
       </th>
@@ -75,7 +78,7 @@ function Row({ user, self, manage }: { user: User; self: boolean; manage: (id: s
       <td className="hidden text-sm whitespace-nowrap text-muted md:table-cell md:px-3">
         <time dateTime={user.updated}>{ago(user.updated)}</time>
       </td>
-      <td className="row-start-1 md:py-3.5 md:pr-5 md:pl-3 md:text-right">
+      <td className="col-start-2 row-start-1 md:py-3.5 md:pr-5 md:pl-3 md:text-right">
         <Button small aria-label={`Manage ${user.username}`} onClick={() => manage(user.id)}>
           Manage
         </Button>
