@@ -210,7 +210,7 @@ impl UserStore {
                         return Ok(None);
                     }
                     let row: Row = users::table.find(&key).select(Row::as_select()).first(connection)?;
-                    super::outbox::revoke(connection, &row.id, row.epoch, Reason::Deactivated, now)?;
+                    super::outbox::revoke(connection, &row.id, row.epoch, Reason::Deactivated, None, now)?;
                     Ok(Some(row))
                 })
             })
@@ -232,7 +232,7 @@ impl UserStore {
                     let epoch: Option<i64> = user.select(users::epoch).first(connection).optional()?;
                     let Some(epoch) = epoch else { return Ok(false) };
                     diesel::delete(user).execute(connection)?;
-                    super::outbox::revoke(connection, &key, epoch, Reason::Deleted, now)?;
+                    super::outbox::revoke(connection, &key, epoch, Reason::Deleted, None, now)?;
                     Ok(true)
                 })
             })
