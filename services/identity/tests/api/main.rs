@@ -10,4 +10,5 @@ mod login;
 mod outage;
 mod postgres;
 mod register;
+mod statements;
 mod users;
