@@ -7,6 +7,7 @@
 mod bearer;
 mod caller;
 mod claims;
+mod delivery;
 mod error;
 mod follower;
 mod keyset;
@@ -19,6 +20,7 @@ pub mod wire;
 pub use bearer::bearer_token;
 pub use caller::{Caller, OptionalCaller};
 pub use claims::{Claims, TokenType};
+pub use delivery::{DELIVERY_HEADER, Delivered, Delivery, REFRESH_COOKIE, forget_cookie, refresh_cookie};
 pub use error::{TokenError, TokenServiceError};
 pub use follower::{Follower, FollowerConfig};
 pub use keyset::KeySet;
