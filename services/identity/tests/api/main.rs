@@ -12,4 +12,5 @@ mod outage;
 mod own_account;
 mod postgres;
 mod register;
+mod statements;
 mod users;
