@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -26,6 +27,8 @@ pub struct Config {
     /// Origins whose pages may read our answers, each exactly as browsers send it: `http://localhost:3000`.
     #[serde(deserialize_with = "list")]
     pub cors_origins: Vec<String>,
+    /// The directory of the built web app; empty: none is served. Where none has been built, a page says how.
+    pub web_root: PathBuf,
     /// Whether each request is logged in a line.
     pub access_log: bool,
     /// How many client connections a worker holds at once; further ones wait in the listener's backlog.

@@ -15,6 +15,7 @@ mod proxy;
 mod routes;
 mod serve;
 mod upstream;
+mod web_app;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use service_kit::{Clock, Running, edge, server};
 pub use config::{Auth, Config, RouteConfig, Stale, Upstream};
 use routes::Table;
 use serve::{Gateway, Worker};
+use web_app::WebApp;
 
 /// How long a client whose request was answered early may go on sending before its connection is cut.
 const LINGER: Duration = Duration::from_secs(2);
@@ -47,6 +49,7 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     if let Some(mistake) = config.mistakes().into_iter().next() {
         return Err(mistake.into());
     }
+    let web = WebApp::load(&config.web_root)?;
     let listener = server::bind("gateway.listen", config.listen)?;
     let admin = server::bind("gateway.admin_listen", config.admin_listen)?;
     let address = listener
@@ -66,6 +69,7 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     let gateway = Arc::new(Gateway {
         table,
         upstreams: upstreams.collect::<anyhow::Result<_>>()?,
+        web,
         verifier: follower.verifier(),
         body_timeout: config.body_timeout,
         access_log: config.access_log,

@@ -10,6 +10,7 @@ use crate::config::{Auth, Config, RouteConfig, Upstream};
 use crate::path;
 use crate::routes::{self, Key};
 use crate::upstream::MAX_TARGETS;
+use crate::web_app;
 
 impl Config {
     /// Everything that is wrong and that reading the configuration could not see.
@@ -33,6 +34,9 @@ impl Config {
                 "is zero: nobody could connect",
                 "Give it a number, as in 10000.",
             ));
+        }
+        if !self.web_root.as_os_str().is_empty() {
+            mistakes.extend(web_app::examine(&self.web_root).err());
         }
         for (index, origin) in self.cors_origins.iter().enumerate() {
             if let Some(problem) = wrong_origin(origin) {
@@ -220,7 +224,7 @@ mod tests {
         let text = format!(
             r#"
             {{"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "workers": 1, "client_id": "gateway",
-              "client_secret": "s", "cors_origins": "http://localhost:3000", "access_log": false,
+              "client_secret": "s", "cors_origins": "http://localhost:3000", "web_root": "", "access_log": false,
               "max_connections": 10, "header_timeout": "5s", "keep_alive": "5s", "body_timeout": "5s",
               "connect_timeout": "1s", "idle_timeout": "4s",
               "upstreams": {{"identity": {{"targets": "http://127.0.0.1:1"}}, "token": {{"targets": ["http://127.0.0.1:2"]}},

@@ -11,13 +11,13 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
 use futures_util::StreamExt;
 use portcullis_client::{Claims, Verifier};
-use serde_json::json;
 use service_kit::{Problem, RequestId, clock};
 
 use crate::error::ProxyError;
 use crate::proxy::Passage;
 use crate::routes::{Found, Route, Table};
 use crate::upstream::{Pool, Upstream};
+use crate::web_app::WebApp;
 use crate::{admission, cors, headers, path, policy};
 
 /// The largest head of a request that is taken, in bytes of names and values.
@@ -34,6 +34,7 @@ const LOGGED_PATH: usize = 512;
 pub(crate) struct Gateway {
     pub(crate) table: Table,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
+    pub(crate) web: WebApp,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) body_timeout: Duration,
     pub(crate) access_log: bool,
@@ -86,8 +87,7 @@ impl Worker {
         let route = match self.gateway.table.find(host, method, &path) {
             Found::Route(route) => Arc::clone(route),
             Found::OtherMethods(allow) => return Err(Problem::method_not_allowed(method.as_str(), &allow)),
-            Found::Nothing if path == "/" && matches!(*method, Method::GET | Method::HEAD) => return Ok(welcome()),
-            Found::Nothing => return Err(Problem::not_found()),
+            Found::Nothing => return self.gateway.web.answer(request, &path),
         };
         self.pass(request, payload, host, &path, route).await
     }
@@ -142,14 +142,6 @@ fn see(request: &HttpRequest, route: &Arc<Route>, claims: Option<&Arc<Claims>>) 
         route: Arc::clone(route),
         claims: claims.map(Arc::clone),
     });
-}
-
-fn welcome() -> HttpResponse {
-    HttpResponse::Ok().json(json!({
-        "name": "portcullis",
-        "version": env!("CARGO_PKG_VERSION"),
-        "docs": "POST /api/auth/register, then GET /home with the access token as a bearer token.",
-    }))
 }
 
 /// Every request that is no preflight.

@@ -12,3 +12,4 @@ mod limits;
 mod paths;
 mod policy;
 mod proxy;
+mod web_app;
