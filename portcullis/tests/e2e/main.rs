@@ -15,5 +15,6 @@ mod process;
 mod replicas;
 mod rotation;
 mod service_accounts;
+mod sessions;
 mod topology;
 mod tutorials;
