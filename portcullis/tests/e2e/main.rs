@@ -7,6 +7,7 @@ mod contract;
 mod crash;
 mod faults;
 mod helpers;
+mod killed;
 mod operator;
 mod outage;
 mod process;

@@ -11,6 +11,9 @@ pub(crate) struct UserView {
     username: String,
     email: String,
     is_active: bool,
+    is_staff: bool,
+    is_superuser: bool,
+    roles: Vec<String>,
     created: String,
     updated: String,
 }
@@ -22,6 +25,9 @@ impl From<&User> for UserView {
             username: user.username.clone(),
             email: user.email.clone(),
             is_active: user.is_active,
+            is_staff: user.is_staff,
+            is_superuser: user.is_superuser,
+            roles: user.roles.clone(),
             created: format!("{:.6}", user.created),
             updated: format!("{:.6}", user.updated),
         }
