@@ -20,7 +20,10 @@ async fn success_bodies_have_their_members_in_order_with_and_without_a_slash() {
         registered.expect(201, json!({}));
         let text = registered.json();
         assert_eq!(keys(&text), "user,refresh,token,access");
-        assert_eq!(keys(&text["user"]), "id,username,email,is_active,created,updated");
+        assert_eq!(
+            keys(&text["user"]),
+            "id,username,email,is_active,created,updated,is_staff,is_superuser,roles"
+        );
         assert_eq!(
             (&text["token"], registered.header("cache-control")),
             (&text["access"], "no-store")
