@@ -8,7 +8,7 @@ use portcullis::role::Role;
 use portcullis_token::account;
 use serde_json::{Value, json};
 
-use crate::helpers::{Answer, Client, Portcullis, SignedIn, spawn};
+use crate::helpers::{Answer, Client, PASSWORD, Portcullis, SignedIn, spawn};
 
 const SESSIONS: &str = "/api/auth/sessions";
 
@@ -82,7 +82,7 @@ async fn a_list_shows_ones_live_sessions_last_used_first() {
     let request = client
         .request("POST", "/api/auth/login")
         .header("User-Agent", "Mosaic/1");
-    let credentials = json!({"email": "ada@example.com", "password": crate::helpers::PASSWORD});
+    let credentials = json!({"email": "ada@example.com", "password": PASSWORD});
     let answer = client.send(request.json(&credentials)).await;
     let second = SignedIn {
         id: first.id.clone(),
@@ -259,6 +259,27 @@ async fn sessions_are_for_users_and_have_few_methods() {
     is_over(client, &user).await;
 }
 
+#[tokio::test]
+async fn a_new_password_ends_every_session_but_the_one_that_set_it() {
+    let portcullis = spawn().await;
+    let client = &portcullis.client;
+    let (here, there) = (client.register("ada").await, client.login("ada").await);
+    let stranger = client.register("bob").await;
+    for (current, new) in [(PASSWORD, "battery staple"), ("battery staple", PASSWORD)] {
+        let request = client.request("POST", "/api/auth/password").bearer_auth(&here.access);
+        let passwords = json!({"current_password": current, "new_password": new});
+        client.send(request.json(&passwords)).await.expect(204, Value::Null);
+        assert_eq!(list(client, &here).await.len(), 1);
+    }
+    is_over(client, &there).await;
+    for user in [&here, &stranger] {
+        goes_on(client, user).await;
+    }
+    let later = client.login("ada").await;
+    assert_eq!(list(client, &here).await.len(), 2);
+    goes_on(client, &later).await;
+}
+
 /// What identity tells the token service after a password was changed.
 async fn tell_of_a_new_password(
     portcullis: &Portcullis,
@@ -286,11 +307,11 @@ async fn the_session_that_changed_the_password_goes_on_however_often_that_is_tol
     };
     assert_eq!(tell(1, &own_id).await, 1);
     is_over(client, &there).await;
-    for told_again in [tell(1, &own_id).await, tell(0, &own_id).await, tell(1, "").await] {
+    for told_again in [tell(1, &own_id).await, tell(0, "").await, tell(1, &own_id).await] {
         assert_eq!(told_again, 0);
         goes_on(client, &here).await;
     }
-    // What cannot be a session does not keep the others from ending.
+    // What cannot be a session keeps nothing from ending.
     assert_eq!(tell(2, "../nonsense").await, 1);
     is_over(client, &here).await;
 }

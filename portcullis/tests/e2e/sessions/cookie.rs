@@ -7,7 +7,7 @@ use portcullis_token::OnReuse;
 use serde_json::{Value, json};
 
 use super::{goes_on, is_over};
-use crate::helpers::{Answer, Client, SignedIn, spawn, spawn_with};
+use crate::helpers::{Answer, Client, PASSWORD, SignedIn, spawn, spawn_with};
 
 const COOKIE: &str = "__Host-portcullis-refresh";
 const FORGET: &str = "__Host-portcullis-refresh=; HttpOnly; SameSite=Strict; Secure; Path=/; Max-Age=0";
@@ -39,11 +39,11 @@ async fn logout(client: &Client, refresh: Option<&str>, bearer: Option<&str>) ->
     client.send(request).await
 }
 
-/// The refresh token that the answer puts into the cookie.
+/// The refresh token that the answer puts into the cookie, and nowhere else.
 #[track_caller]
-fn given(answer: &Answer) -> String {
-    answer.expect(200, json!({}));
+fn in_cookie(answer: &Answer) -> String {
     assert_eq!(answer.header("cache-control"), "no-store");
+    assert!(!answer.text.contains("pcr_"), "no script sees it");
     let cookie = answer.header("set-cookie");
     let (value, attributes) = cookie.split_once("; ").unwrap();
     assert_eq!(
@@ -52,10 +52,16 @@ fn given(answer: &Answer) -> String {
     );
     let (name, value) = value.split_once('=').unwrap();
     assert_eq!(name, COOKIE);
-    let body = answer.json();
-    let members: Vec<&String> = body.as_object().unwrap().keys().collect();
-    assert_eq!(members, ["access"], "no script sees the refresh token");
     value.to_owned()
+}
+
+/// What a refresh put into the cookie.
+#[track_caller]
+fn given(answer: &Answer) -> String {
+    let body = answer.expect(200, json!({})).json();
+    let members: Vec<&String> = body.as_object().unwrap().keys().collect();
+    assert_eq!(members, ["access"]);
+    in_cookie(answer)
 }
 
 #[track_caller]
@@ -87,6 +93,31 @@ async fn a_browser_refreshes_by_the_cookie_and_gets_no_refresh_token_in_the_body
         let again = given(&refresh(client, &next).await);
         assert_eq!(again, next, "once in ten seconds");
         token = next;
+    }
+}
+
+#[tokio::test]
+async fn a_browser_signs_in_stays_and_signs_out_with_its_refresh_token_in_the_cookie_alone() {
+    let portcullis = spawn().await;
+    let client = &portcullis.client;
+    let body = json!({"username": "ada", "email": "ada@example.com", "password": PASSWORD});
+    for path in ["/api/auth/register", "/api/auth/login", "/token"] {
+        let answer = client.send(asking(client, path, None).json(&body)).await;
+        assert!(answer.status.is_success(), "{answer:?}");
+        let mut token = in_cookie(&answer);
+        for _ in 0..2 {
+            portcullis.clock.advance(Duration::from_secs(11));
+            token = given(&refresh(client, &token).await);
+        }
+        let user = SignedIn {
+            id: answer.json()["user"]["id"].as_str().unwrap().to_owned(),
+            access: answer.field("access"),
+            refresh: token,
+        };
+        let out = logout(client, Some(&user.refresh), None).await;
+        out.expect(205, Value::Null);
+        is_forgotten(&out);
+        is_over(client, &user).await;
     }
 }
 

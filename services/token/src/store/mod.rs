@@ -145,8 +145,8 @@ pub trait Store: Send + Sync {
     /// Ends every session of `subject` whose epoch is below `epoch`, publishes their revocations, and remembers the epoch,
     /// so that none can be opened with an older one. Gives how many ended.
     ///
-    /// The session `except`, if it is among them and live at `now`, is given the new epoch instead. So doing it again does
-    /// nothing, nor does it once a higher epoch is known; and a higher epoch ends that session, too, whichever comes first.
+    /// The session `except`, if it is one of them and live at `now`, goes on, and keeps its epoch: it survives this change
+    /// of the account and no other. So any number of these, each any number of times, come to the same in every order.
     async fn end_subject(
         &self,
         subject: &str,

@@ -190,7 +190,7 @@ fn end_each(
     subject: &str,
     reason: Reason,
     now: i64,
-    mut spares: impl FnMut(&mut SqliteConnection, &Session) -> QueryResult<bool>,
+    spares: impl Fn(&Session) -> bool,
 ) -> QueryResult<u64> {
     let rows = sessions::table
         .filter(sessions::subject.eq(subject).and(sessions::end_reason.is_null()))
@@ -200,7 +200,7 @@ fn end_each(
         let session = row.read()?;
         // One that has expired may still have an access token that has not.
         let matters = session.is_live(now) || session.access_expires_at.saturating_add(LEEWAY_MS) > now;
-        if matters && !spares(connection, &session)? {
+        if matters && !spares(&session) {
             end(connection, &session, reason)?;
             ended += 1;
         }
@@ -331,16 +331,8 @@ impl Store for SqliteStore {
         let subject = subject.to_owned();
         self.publish(move |connection| {
             let live = find(connection, kept)?.filter(|kept| kept.subject == subject && kept.is_live(now));
-            live.map(|kept| {
-                end_each(
-                    connection,
-                    &subject,
-                    reason,
-                    now,
-                    |_, session| Ok(session.id == kept.id),
-                )
-            })
-            .transpose()
+            live.map(|kept| end_each(connection, &subject, reason, now, |session| session.id == kept.id))
+                .transpose()
         })
         .await
     }
@@ -362,17 +354,8 @@ impl Store for SqliteStore {
             .bind::<diesel::sql_types::Text, _>(&subject)
             .bind::<diesel::sql_types::BigInt, _>(epoch)
             .execute(connection)?;
-            end_each(connection, &subject, reason, now, |connection, session| {
-                if session.epoch >= epoch {
-                    return Ok(true);
-                }
-                let spared = except == Some(session.id) && session.is_live(now);
-                if spared {
-                    diesel::update(sessions::table.find(session.id.to_string()))
-                        .set(sessions::epoch.eq(epoch))
-                        .execute(connection)?;
-                }
-                Ok(spared)
+            end_each(connection, &subject, reason, now, |session| {
+                session.epoch >= epoch || (except == Some(session.id) && session.is_live(now))
             })
         })
         .await

@@ -32,7 +32,7 @@ local function finish_each(index, prefix, stream, channel, reason, now, leeway, 
       local access_expires_at = tonumber(stored[4])
       local live = now < math.min(tonumber(stored[2]), tonumber(stored[3]))
       -- One that has expired may still have an access token that has not.
-      if (live or access_expires_at + leeway > now) and not spares(session, id, tonumber(stored[1]), live) then
+      if (live or access_expires_at + leeway > now) and not spares(id, tonumber(stored[1]), live) then
         finish(session, index, stream, channel, id, reason, access_expires_at, leeway)
         ended = ended + 1
       end

@@ -8,7 +8,7 @@ if kept[1] ~= ARGV[2] or kept[4] or now >= math.min(tonumber(kept[2]), tonumber(
   return false
 end
 
-local function spares(_, id)
+local function spares(id)
   return id == ARGV[1]
 end
 
