@@ -106,6 +106,18 @@ pub enum Stale {
     Allow,
 }
 
+/// What sets a route of ours apart from those of operators.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Leads to a service that has nothing to do with refresh tokens: it never sees or sets their cookie.
+    #[default]
+    Service,
+    /// Leads to a service that gives out refresh tokens: it may set their cookie.
+    Tokens,
+    /// The same, and the cookie is brought to it.
+    Refresh,
+}
+
 /// One entry of `[[gateway.routes]]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -141,6 +153,9 @@ pub struct RouteConfig {
     /// Whether the upstream gets the path without `path`.
     #[serde(default)]
     pub strip_prefix: bool,
+    /// What the route is for, which no configuration can say.
+    #[serde(skip)]
+    pub(crate) purpose: Purpose,
 }
 
 impl RouteConfig {
@@ -159,6 +174,7 @@ impl RouteConfig {
             body_limit: default_body_limit(),
             timeout: default_timeout(),
             strip_prefix: false,
+            purpose: Purpose::default(),
         }
     }
 }

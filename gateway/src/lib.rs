@@ -5,6 +5,7 @@
 mod admission;
 mod body;
 mod config;
+mod cookie;
 mod cors;
 mod error;
 mod headers;
@@ -72,6 +73,7 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
         web,
         verifier: follower.verifier(),
         body_timeout: config.body_timeout,
+        origins: config.cors_origins.clone(),
         access_log: config.access_log,
     });
     let origins = config.cors_origins.clone();

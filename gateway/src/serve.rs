@@ -18,7 +18,7 @@ use crate::proxy::Passage;
 use crate::routes::{Found, Route, Table};
 use crate::upstream::{Pool, Upstream};
 use crate::web_app::WebApp;
-use crate::{admission, cors, headers, path, policy};
+use crate::{admission, cookie, cors, headers, path, policy};
 
 /// The largest head of a request that is taken, in bytes of names and values.
 const HEADERS: usize = 64 * 1024;
@@ -37,6 +37,7 @@ pub(crate) struct Gateway {
     pub(crate) web: WebApp,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) body_timeout: Duration,
+    pub(crate) origins: Vec<String>,
     pub(crate) access_log: bool,
 }
 
@@ -103,6 +104,9 @@ impl Worker {
         see(request, &route, None);
         if headers::content_length(request.headers()).is_some_and(|length| length > route.body_limit) {
             return Err(ProxyError::TooLarge(route.body_limit).into());
+        }
+        if cookie::is_asked_for(request.headers()) {
+            cookie::check(request.headers(), host, &self.gateway.origins)?;
         }
         let caller = admission::admit(&self.gateway.verifier, &route, request.headers()).await?;
         if let Some(caller) = &caller {

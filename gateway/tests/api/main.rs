@@ -4,6 +4,7 @@
 
 mod admission;
 mod connections;
+mod cookies;
 mod cors;
 mod headers;
 mod helpers;

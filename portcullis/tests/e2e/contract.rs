@@ -4,24 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::helpers::{PASSWORD, Portcullis, spawn};
+use crate::helpers::{PASSWORD, spawn};
 
 const BOTH: [&str; 2] = ["", "/"];
-
-async fn superuser(portcullis: &Portcullis, name: &str) -> String {
-    let accounts = portcullis_identity::Accounts::open(&portcullis.config.identity, portcullis.clock.clone())
-        .await
-        .unwrap();
-    let new = portcullis_identity::NewUser {
-        username: name.to_owned(),
-        email: format!("{name}@example.com"),
-        password: PASSWORD.into(),
-        is_superuser: true,
-        is_staff: true,
-    };
-    accounts.create(new).await.unwrap();
-    portcullis.client.login(name).await.access
-}
 
 #[tokio::test]
 async fn success_bodies_have_their_members_in_order_with_and_without_a_slash() {
@@ -472,7 +457,7 @@ async fn superusers_see_everybody_in_the_order_they_ask_for() {
     portcullis.clock.advance(Duration::from_secs(1));
     client.register("bob").await;
     portcullis.clock.advance(Duration::from_secs(1));
-    let root = superuser(&portcullis, "root").await;
+    let root = portcullis.superuser("root").await.access;
     let names = |value: Value| {
         let users = value.as_array().unwrap().clone();
         users
