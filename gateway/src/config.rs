@@ -33,6 +33,8 @@ pub struct Config {
     pub access_log: bool,
     /// How many client connections a worker holds at once; further ones wait in the listener's backlog.
     pub max_connections: usize,
+    /// How many streams of `/api/auth/events` may be open at once; the next is answered 503.
+    pub max_event_streams: usize,
     /// How long a client may take to send the head of a request.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
@@ -116,6 +118,8 @@ pub(crate) enum Purpose {
     Tokens,
     /// The same, and the cookie is brought to it.
     Refresh,
+    /// Leads nowhere: the gateway itself answers, with a stream of events.
+    Events,
 }
 
 /// One entry of `[[gateway.routes]]`.

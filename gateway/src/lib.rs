@@ -8,6 +8,7 @@ mod config;
 mod cookie;
 mod cors;
 mod error;
+mod events;
 mod headers;
 mod mistakes;
 mod path;
@@ -30,6 +31,7 @@ use service_kit::health::Readiness;
 use service_kit::{Clock, Running, edge, server};
 
 pub use config::{Auth, Config, RouteConfig, Stale, Upstream};
+use events::Events;
 use routes::Table;
 use serve::{Gateway, Worker};
 use web_app::WebApp;
@@ -67,10 +69,13 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
         .upstreams
         .iter()
         .map(|(name, upstream)| Ok(Arc::new(upstream::Upstream::new(name, upstream)?)));
+    let events = Arc::new(Events::new(config.max_event_streams));
+    let closing = Arc::clone(&events);
     let gateway = Arc::new(Gateway {
         table,
         upstreams: upstreams.collect::<anyhow::Result<_>>()?,
         web,
+        events,
         verifier: follower.verifier(),
         body_timeout: config.body_timeout,
         origins: config.cors_origins.clone(),
@@ -106,5 +111,6 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
         let _follower = follower;
         std::future::pending::<()>().await;
     });
-    Running::begin("gateway", (address, server), admin, readiness, vec![following])
+    let running = Running::begin("gateway", (address, server), admin, readiness, vec![following])?;
+    Ok(running.before_stop(move || closing.close()))
 }

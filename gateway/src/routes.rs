@@ -31,6 +31,7 @@ const BUILT_IN: &[(&str, &str, Auth, Purpose, Option<u64>)] = &[
     ("/token/refresh", "token", Auth::None, Purpose::Refresh, Some(FORM)),
     ("/api/auth/logout", "token", Auth::None, Purpose::Refresh, Some(FORM)),
     ("/logout", "token", Auth::Required, Purpose::Refresh, None),
+    ("/api/auth/events", "", Auth::Required, Purpose::Events, None),
     ("/api/auth/sessions", "token", Auth::Required, Purpose::Tokens, None),
     ("/.well-known", "token", Auth::None, Purpose::Tokens, None),
     ("/oauth", "token", Auth::None, Purpose::Tokens, None),
@@ -74,8 +75,9 @@ pub(crate) fn all(config: &Config) -> Vec<RouteConfig> {
 pub(crate) struct Route {
     /// The path prefix: what logs call the route.
     pub(crate) name: String,
-    /// The place of the upstream among those of the configuration, in the order of their names.
-    pub(crate) upstream: usize,
+    /// The place of the upstream among those of the configuration, in the order of their names; `None` where the gateway
+    /// itself answers.
+    pub(crate) upstream: Option<usize>,
     pub(crate) auth: Auth,
     pub(crate) scopes: Vec<String>,
     pub(crate) roles: Vec<String>,
@@ -122,14 +124,15 @@ impl Table {
     pub(crate) fn compile(routes: &[RouteConfig], upstream: impl Fn(&str) -> Option<usize>) -> Self {
         let mut table = Self::default();
         for config in routes {
-            if let Some(upstream) = upstream(&config.upstream) {
+            let upstream = upstream(&config.upstream);
+            if upstream.is_some() || config.purpose == Purpose::Events {
                 table.add(config, upstream);
             }
         }
         table
     }
 
-    fn add(&mut self, config: &RouteConfig, upstream: usize) {
+    fn add(&mut self, config: &RouteConfig, upstream: Option<usize>) {
         let key = Key::of(config);
         let route = Arc::new(Route {
             name: if key.path.is_empty() {

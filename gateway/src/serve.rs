@@ -13,7 +13,9 @@ use futures_util::StreamExt;
 use portcullis_client::{Claims, Verifier};
 use service_kit::{Problem, RequestId, clock};
 
+use crate::config::Purpose;
 use crate::error::ProxyError;
+use crate::events::Events;
 use crate::proxy::Passage;
 use crate::routes::{Found, Route, Table};
 use crate::upstream::{Pool, Upstream};
@@ -35,6 +37,7 @@ pub(crate) struct Gateway {
     pub(crate) table: Table,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     pub(crate) web: WebApp,
+    pub(crate) events: Arc<Events>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) body_timeout: Duration,
     pub(crate) origins: Vec<String>,
@@ -112,12 +115,19 @@ impl Worker {
         if let Some(caller) = &caller {
             see(request, &route, Some(&caller.claims));
             policy::check(&route, &caller.claims)?;
+            if route.purpose == Purpose::Events {
+                return self
+                    .gateway
+                    .events
+                    .answer(request, &route, path, &self.gateway.verifier, caller);
+            }
         }
         let path = forwarded_path(&route, path);
         if path::is_internal(path) {
             return Err(Problem::not_found());
         }
-        let pool = self.pools.get(route.upstream).ok_or_else(Problem::not_found)?;
+        let pool = route.upstream.and_then(|upstream| self.pools.get(upstream));
+        let pool = pool.ok_or_else(Problem::not_found)?;
         let passage = Passage {
             request,
             route: &route,

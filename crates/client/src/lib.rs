@@ -15,6 +15,7 @@ mod revocation;
 mod token_client;
 mod trust;
 mod verifier;
+mod watch;
 pub mod wire;
 
 pub use bearer::bearer_token;
@@ -28,3 +29,4 @@ pub use revocation::Revocations;
 pub use token_client::TokenClient;
 pub use trust::Trust;
 pub use verifier::{Verifier, VerifierConfig};
+pub use watch::Watch;

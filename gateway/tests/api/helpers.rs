@@ -149,6 +149,7 @@ pub(crate) fn config(echo: SocketAddr) -> Config {
         web_root: PathBuf::new(),
         access_log: true,
         max_connections: 1000,
+        max_event_streams: 1000,
         header_timeout: Duration::from_secs(5),
         keep_alive: Duration::from_secs(30),
         body_timeout: Duration::from_secs(10),

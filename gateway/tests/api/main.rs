@@ -6,6 +6,7 @@ mod admission;
 mod connections;
 mod cookies;
 mod cors;
+mod events;
 mod headers;
 mod helpers;
 mod issuer;
