@@ -8,12 +8,22 @@ use portcullis_client::{Claims, TokenError, TokenType, Verifier, bearer_token};
 use crate::config::{Auth, Stale};
 use crate::routes::Route;
 
+const SCHEME: &str = "Bearer ";
+
 /// A user whose token is good.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) claims: Arc<Claims>,
     /// The one header that was verified, in the one spelling that every reader understands alike.
     pub(crate) authorization: HeaderValue,
+}
+
+impl Caller {
+    /// The token that was verified.
+    pub(crate) fn token(&self) -> &str {
+        let header = self.authorization.to_str().unwrap_or_default();
+        header.strip_prefix(SCHEME).unwrap_or_default()
+    }
 }
 
 /// Who asks for `route`, if it wants to know. Tokens of service accounts are refused: they are not users.
@@ -36,7 +46,6 @@ pub(crate) async fn admit(
 
 /// `Bearer <token>`; the header that came, when it reads so already.
 fn canonical(headers: &HeaderMap, token: &str) -> Option<HeaderValue> {
-    const SCHEME: &str = "Bearer ";
     let value = headers.get(AUTHORIZATION)?;
     if value.len() == SCHEME.len() + token.len() && value.as_bytes().starts_with(SCHEME.as_bytes()) {
         return Some(value.clone());

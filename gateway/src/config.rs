@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -26,10 +27,14 @@ pub struct Config {
     /// Origins whose pages may read our answers, each exactly as browsers send it: `http://localhost:3000`.
     #[serde(deserialize_with = "list")]
     pub cors_origins: Vec<String>,
+    /// The directory of the built web app; empty: none is served. Where none has been built, a page says how.
+    pub web_root: PathBuf,
     /// Whether each request is logged in a line.
     pub access_log: bool,
     /// How many client connections a worker holds at once; further ones wait in the listener's backlog.
     pub max_connections: usize,
+    /// How many streams of `/api/auth/events` may be open at once; the next is answered 503.
+    pub max_event_streams: usize,
     /// How long a client may take to send the head of a request.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
@@ -103,6 +108,20 @@ pub enum Stale {
     Allow,
 }
 
+/// What sets a route of ours apart from those of operators.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Leads to a service that has nothing to do with refresh tokens: it never sees or sets their cookie.
+    #[default]
+    Service,
+    /// Leads to a service that gives out refresh tokens: it may set their cookie.
+    Tokens,
+    /// The same, and the cookie is brought to it.
+    Refresh,
+    /// Leads nowhere: the gateway itself answers, with a stream of events.
+    Events,
+}
+
 /// One entry of `[[gateway.routes]]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +157,9 @@ pub struct RouteConfig {
     /// Whether the upstream gets the path without `path`.
     #[serde(default)]
     pub strip_prefix: bool,
+    /// What the route is for, which no configuration can say.
+    #[serde(skip)]
+    pub(crate) purpose: Purpose,
 }
 
 impl RouteConfig {
@@ -156,6 +178,7 @@ impl RouteConfig {
             body_limit: default_body_limit(),
             timeout: default_timeout(),
             strip_prefix: false,
+            purpose: Purpose::default(),
         }
     }
 }

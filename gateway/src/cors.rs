@@ -9,7 +9,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 const METHODS: &str = "DELETE, GET, OPTIONS, PATCH, POST, PUT";
 const REQUEST_HEADERS: &str = "accept, accept-encoding, authorization, content-type, dnt, origin, traceparent, user-agent, \
-                               x-csrftoken, x-request-id, x-requested-with";
+                               x-csrftoken, x-request-id, x-requested-with, x-token-delivery";
 const EXPOSED_HEADERS: &str = "link, retry-after, www-authenticate, x-request-id";
 const MAX_AGE: usize = 86_400;
 

@@ -8,7 +8,9 @@ use service_kit::RequestId;
 use service_kit::random;
 
 use crate::admission::Caller;
-use crate::config::Auth;
+use crate::config::{Auth, Purpose};
+use crate::cookie;
+use crate::routes::Route;
 
 const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 const X_USER_ROLES: HeaderName = HeaderName::from_static("x-user-roles");
@@ -58,22 +60,31 @@ pub(crate) fn size(headers: &InboundMap) -> usize {
 }
 
 /// The headers that an upstream gets, except `Host` and what frames the body.
-pub(crate) fn toward_upstream(request: &HttpRequest, host: &str, auth: Auth, caller: Option<&Caller>) -> HeaderMap {
+pub(crate) fn toward_upstream(request: &HttpRequest, host: &str, route: &Route, caller: Option<&Caller>) -> HeaderMap {
     let received = request.headers();
     let nominated = Nominated::in_request(received);
     let traced = is_traced(received);
+    let takes_cookie = route.purpose == Purpose::Refresh && cookie::is_asked_for(received);
     let mut headers = HeaderMap::with_capacity(received.len() + 12);
     for (name, value) in received {
         let name = name.as_str();
         let withheld = is_ours(name)
             || nominated.contains(name)
-            || (name == "authorization" && auth != Auth::None)
+            || (name == "authorization" && route.auth != Auth::None)
             || (!traced && matches!(name, "traceparent" | "tracestate"));
         if withheld {
             continue;
         }
+        let value = if name == "cookie" && !takes_cookie {
+            cookie::withhold(value.as_bytes())
+        } else {
+            Some(value.as_bytes().into())
+        };
         // Both versions of the http crate allow the same bytes.
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value.as_bytes())) {
+        if let (Ok(name), Some(Ok(value))) = (
+            name.parse::<HeaderName>(),
+            value.as_deref().map(HeaderValue::from_bytes),
+        ) {
             headers.append(name, value);
         }
     }
@@ -233,14 +244,16 @@ impl<'a> Nominated<'a> {
 }
 
 /// The headers of an upstream's answer that a client gets. What frames the body is left out, and so is what the upstream
-/// says about other origins: that is for us to say.
-pub(crate) fn toward_client(received: &HeaderMap, headers: &mut InboundMap) {
+/// says about other origins: that is for us to say. The refresh cookie is for services to set that give out its tokens: any
+/// other could sign a browser in as somebody else.
+pub(crate) fn toward_client(received: &HeaderMap, route: &Route, headers: &mut InboundMap) {
     let nominated = Nominated::parse(received.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes));
     for (name, value) in received {
         let name = name.as_str();
         let withheld = is_hop_by_hop(name)
             || name == "content-length"
             || name.starts_with("access-control-")
+            || (name == "set-cookie" && route.purpose == Purpose::Service && cookie::sets_refresh(value.as_bytes()))
             || nominated.contains(name);
         if withheld {
             continue;

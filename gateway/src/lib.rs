@@ -5,8 +5,10 @@
 mod admission;
 mod body;
 mod config;
+mod cookie;
 mod cors;
 mod error;
+mod events;
 mod headers;
 mod mistakes;
 mod path;
@@ -15,6 +17,7 @@ mod proxy;
 mod routes;
 mod serve;
 mod upstream;
+mod web_app;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,8 +31,10 @@ use service_kit::health::Readiness;
 use service_kit::{Clock, Running, edge, server};
 
 pub use config::{Auth, Config, RouteConfig, Stale, Upstream};
+use events::Events;
 use routes::Table;
 use serve::{Gateway, Worker};
+use web_app::WebApp;
 
 /// How long a client whose request was answered early may go on sending before its connection is cut.
 const LINGER: Duration = Duration::from_secs(2);
@@ -47,6 +52,7 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     if let Some(mistake) = config.mistakes().into_iter().next() {
         return Err(mistake.into());
     }
+    let web = WebApp::load(&config.web_root)?;
     let listener = server::bind("gateway.listen", config.listen)?;
     let admin = server::bind("gateway.admin_listen", config.admin_listen)?;
     let address = listener
@@ -63,11 +69,16 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
         .upstreams
         .iter()
         .map(|(name, upstream)| Ok(Arc::new(upstream::Upstream::new(name, upstream)?)));
+    let events = Arc::new(Events::new(config.max_event_streams));
+    let closing = Arc::clone(&events);
     let gateway = Arc::new(Gateway {
         table,
         upstreams: upstreams.collect::<anyhow::Result<_>>()?,
+        web,
+        events,
         verifier: follower.verifier(),
         body_timeout: config.body_timeout,
+        origins: config.cors_origins.clone(),
         access_log: config.access_log,
     });
     let origins = config.cors_origins.clone();
@@ -100,5 +111,6 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
         let _follower = follower;
         std::future::pending::<()>().await;
     });
-    Running::begin("gateway", (address, server), admin, readiness, vec![following])
+    let running = Running::begin("gateway", (address, server), admin, readiness, vec![following])?;
+    Ok(running.before_stop(move || closing.close()))
 }

@@ -6,10 +6,11 @@ use actix_web::http::Method;
 use service_kit::config::Mistake;
 use url::Url;
 
-use crate::config::{Auth, Config, RouteConfig, Upstream};
+use crate::config::{Auth, Config, Purpose, RouteConfig, Upstream};
 use crate::path;
 use crate::routes::{self, Key};
 use crate::upstream::MAX_TARGETS;
+use crate::web_app;
 
 impl Config {
     /// Everything that is wrong and that reading the configuration could not see.
@@ -33,6 +34,9 @@ impl Config {
                 "is zero: nobody could connect",
                 "Give it a number, as in 10000.",
             ));
+        }
+        if !self.web_root.as_os_str().is_empty() {
+            mistakes.extend(web_app::examine(&self.web_root).err());
         }
         for (index, origin) in self.cors_origins.iter().enumerate() {
             if let Some(problem) = wrong_origin(origin) {
@@ -64,7 +68,8 @@ impl Config {
         }
         let mut missing = HashSet::new();
         for route in routes::all(self).iter().skip(self.routes.len()) {
-            if !self.upstreams.contains_key(&route.upstream) && missing.insert(route.upstream.clone()) {
+            let leads = route.purpose != Purpose::Events;
+            if leads && !self.upstreams.contains_key(&route.upstream) && missing.insert(route.upstream.clone()) {
                 mistakes.push(Mistake::in_key(
                     &format!("gateway.upstreams.{}", route.upstream),
                     format_args!("is not there, and {} leads to it", route.path),
@@ -220,8 +225,8 @@ mod tests {
         let text = format!(
             r#"
             {{"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "workers": 1, "client_id": "gateway",
-              "client_secret": "s", "cors_origins": "http://localhost:3000", "access_log": false,
-              "max_connections": 10, "header_timeout": "5s", "keep_alive": "5s", "body_timeout": "5s",
+              "client_secret": "s", "cors_origins": "http://localhost:3000", "web_root": "", "access_log": false,
+              "max_connections": 10, "max_event_streams": 10, "header_timeout": "5s", "keep_alive": "5s", "body_timeout": "5s",
               "connect_timeout": "1s", "idle_timeout": "4s",
               "upstreams": {{"identity": {{"targets": "http://127.0.0.1:1"}}, "token": {{"targets": ["http://127.0.0.1:2"]}},
                              "home": {{"targets": ["http://127.0.0.1:3", "http://127.0.0.1:4"]}}}}

@@ -97,7 +97,7 @@ impl Passage<'_> {
     }
 
     fn write(&self, target: &Target, body: RequestBody) -> Result<Request<RequestBody>, ProxyError> {
-        let mut headers = headers::toward_upstream(self.request, self.host, self.route.auth, self.caller);
+        let mut headers = headers::toward_upstream(self.request, self.host, self.route, self.caller);
         headers.insert(HOST, target.host.clone());
         let method = self.request.method();
         match body.length() {
@@ -184,7 +184,7 @@ impl Passage<'_> {
         };
         let body = ResponseBody::new(incoming, size, lease, self.body_timeout);
         let mut answer = HttpResponse::with_body(status, BoxBody::new(body));
-        headers::toward_client(&head.headers, answer.headers_mut());
+        headers::toward_client(&head.headers, self.route, answer.headers_mut());
         if let (StatusCode::NOT_MODIFIED, Some(length)) = (status, length)
             && let Ok(length) = actix_web::http::header::HeaderValue::from_bytes(length.as_bytes())
         {

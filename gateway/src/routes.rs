@@ -6,29 +6,36 @@ use std::time::Duration;
 
 use actix_web::http::Method;
 
-use crate::config::{Auth, Config, RouteConfig, Stale};
+use crate::config::{Auth, Config, Purpose, RouteConfig, Stale};
 use crate::path;
 
 /// The largest body that the endpoints for logging in and the like take.
 const FORM: u64 = 64 * 1024;
 
-/// Path, upstream, authentication and body limit of the routes that always exist.
-const BUILT_IN: &[(&str, &str, Auth, Option<u64>)] = &[
-    ("/api/auth/register", "identity", Auth::None, Some(FORM)),
-    ("/api/auth/login", "identity", Auth::None, Some(FORM)),
-    ("/token", "identity", Auth::None, Some(FORM)),
-    ("/api/auth/me", "identity", Auth::Required, None),
-    ("/api/auth/password", "identity", Auth::Required, None),
-    ("/api/user", "identity", Auth::Required, None),
-    ("/api/admin", "identity", Auth::Required, None),
-    ("/api/auth/refresh", "token", Auth::None, Some(FORM)),
-    ("/token/refresh", "token", Auth::None, Some(FORM)),
-    ("/api/auth/logout", "token", Auth::None, Some(FORM)),
-    ("/logout", "token", Auth::Required, None),
-    ("/api/auth/sessions", "token", Auth::Required, None),
-    ("/.well-known", "token", Auth::None, None),
-    ("/oauth", "token", Auth::None, None),
-    ("/home", "home", Auth::Required, None),
+/// Path, upstream, authentication, purpose and body limit of the routes that always exist.
+const BUILT_IN: &[(&str, &str, Auth, Purpose, Option<u64>)] = &[
+    (
+        "/api/auth/register",
+        "identity",
+        Auth::None,
+        Purpose::Tokens,
+        Some(FORM),
+    ),
+    ("/api/auth/login", "identity", Auth::None, Purpose::Tokens, Some(FORM)),
+    ("/token", "identity", Auth::None, Purpose::Tokens, Some(FORM)),
+    ("/api/auth/me", "identity", Auth::Required, Purpose::Tokens, None),
+    ("/api/auth/password", "identity", Auth::Required, Purpose::Tokens, None),
+    ("/api/user", "identity", Auth::Required, Purpose::Tokens, None),
+    ("/api/admin", "identity", Auth::Required, Purpose::Tokens, None),
+    ("/api/auth/refresh", "token", Auth::None, Purpose::Refresh, Some(FORM)),
+    ("/token/refresh", "token", Auth::None, Purpose::Refresh, Some(FORM)),
+    ("/api/auth/logout", "token", Auth::None, Purpose::Refresh, Some(FORM)),
+    ("/logout", "token", Auth::Required, Purpose::Refresh, None),
+    ("/api/auth/events", "", Auth::Required, Purpose::Events, None),
+    ("/api/auth/sessions", "token", Auth::Required, Purpose::Tokens, None),
+    ("/.well-known", "token", Auth::None, Purpose::Tokens, None),
+    ("/oauth", "token", Auth::None, Purpose::Tokens, None),
+    ("/home", "home", Auth::Required, Purpose::Service, None),
 ];
 
 /// What makes two routes the same.
@@ -52,9 +59,10 @@ impl Key {
 /// The operator's routes, then those that always exist and that none of the operator's replaces.
 pub(crate) fn all(config: &Config) -> Vec<RouteConfig> {
     let taken: HashSet<Key> = config.routes.iter().map(Key::of).collect();
-    let built_in = BUILT_IN.iter().map(|(path, upstream, auth, body_limit)| {
+    let built_in = BUILT_IN.iter().map(|(path, upstream, auth, purpose, body_limit)| {
         let mut route = RouteConfig::new(path, upstream);
         route.auth = *auth;
+        route.purpose = *purpose;
         route.body_limit = body_limit.unwrap_or(route.body_limit);
         route
     });
@@ -67,8 +75,9 @@ pub(crate) fn all(config: &Config) -> Vec<RouteConfig> {
 pub(crate) struct Route {
     /// The path prefix: what logs call the route.
     pub(crate) name: String,
-    /// The place of the upstream among those of the configuration, in the order of their names.
-    pub(crate) upstream: usize,
+    /// The place of the upstream among those of the configuration, in the order of their names; `None` where the gateway
+    /// itself answers.
+    pub(crate) upstream: Option<usize>,
     pub(crate) auth: Auth,
     pub(crate) scopes: Vec<String>,
     pub(crate) roles: Vec<String>,
@@ -76,6 +85,7 @@ pub(crate) struct Route {
     pub(crate) body_limit: u64,
     pub(crate) timeout: Duration,
     pub(crate) strip_prefix: bool,
+    pub(crate) purpose: Purpose,
 }
 
 /// What a look-up found.
@@ -114,14 +124,15 @@ impl Table {
     pub(crate) fn compile(routes: &[RouteConfig], upstream: impl Fn(&str) -> Option<usize>) -> Self {
         let mut table = Self::default();
         for config in routes {
-            if let Some(upstream) = upstream(&config.upstream) {
+            let upstream = upstream(&config.upstream);
+            if upstream.is_some() || config.purpose == Purpose::Events {
                 table.add(config, upstream);
             }
         }
         table
     }
 
-    fn add(&mut self, config: &RouteConfig, upstream: usize) {
+    fn add(&mut self, config: &RouteConfig, upstream: Option<usize>) {
         let key = Key::of(config);
         let route = Arc::new(Route {
             name: if key.path.is_empty() {
@@ -137,6 +148,7 @@ impl Table {
             body_limit: config.body_limit,
             timeout: config.timeout,
             strip_prefix: config.strip_prefix,
+            purpose: config.purpose,
         });
         let mut node = &mut self.root;
         for segment in path::segments(&key.path) {

@@ -11,14 +11,16 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
 use futures_util::StreamExt;
 use portcullis_client::{Claims, Verifier};
-use serde_json::json;
 use service_kit::{Problem, RequestId, clock};
 
+use crate::config::Purpose;
 use crate::error::ProxyError;
+use crate::events::Events;
 use crate::proxy::Passage;
 use crate::routes::{Found, Route, Table};
 use crate::upstream::{Pool, Upstream};
-use crate::{admission, cors, headers, path, policy};
+use crate::web_app::WebApp;
+use crate::{admission, cookie, cors, headers, path, policy};
 
 /// The largest head of a request that is taken, in bytes of names and values.
 const HEADERS: usize = 64 * 1024;
@@ -34,8 +36,11 @@ const LOGGED_PATH: usize = 512;
 pub(crate) struct Gateway {
     pub(crate) table: Table,
     pub(crate) upstreams: Vec<Arc<Upstream>>,
+    pub(crate) web: WebApp,
+    pub(crate) events: Arc<Events>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) body_timeout: Duration,
+    pub(crate) origins: Vec<String>,
     pub(crate) access_log: bool,
 }
 
@@ -86,8 +91,7 @@ impl Worker {
         let route = match self.gateway.table.find(host, method, &path) {
             Found::Route(route) => Arc::clone(route),
             Found::OtherMethods(allow) => return Err(Problem::method_not_allowed(method.as_str(), &allow)),
-            Found::Nothing if path == "/" && matches!(*method, Method::GET | Method::HEAD) => return Ok(welcome()),
-            Found::Nothing => return Err(Problem::not_found()),
+            Found::Nothing => return self.gateway.web.answer(request, &path),
         };
         self.pass(request, payload, host, &path, route).await
     }
@@ -104,16 +108,26 @@ impl Worker {
         if headers::content_length(request.headers()).is_some_and(|length| length > route.body_limit) {
             return Err(ProxyError::TooLarge(route.body_limit).into());
         }
+        if cookie::is_asked_for(request.headers()) {
+            cookie::check(request.headers(), host, &self.gateway.origins)?;
+        }
         let caller = admission::admit(&self.gateway.verifier, &route, request.headers()).await?;
         if let Some(caller) = &caller {
             see(request, &route, Some(&caller.claims));
             policy::check(&route, &caller.claims)?;
+            if route.purpose == Purpose::Events {
+                return self
+                    .gateway
+                    .events
+                    .answer(request, &route, path, &self.gateway.verifier, caller);
+            }
         }
         let path = forwarded_path(&route, path);
         if path::is_internal(path) {
             return Err(Problem::not_found());
         }
-        let pool = self.pools.get(route.upstream).ok_or_else(Problem::not_found)?;
+        let pool = route.upstream.and_then(|upstream| self.pools.get(upstream));
+        let pool = pool.ok_or_else(Problem::not_found)?;
         let passage = Passage {
             request,
             route: &route,
@@ -142,14 +156,6 @@ fn see(request: &HttpRequest, route: &Arc<Route>, claims: Option<&Arc<Claims>>) 
         route: Arc::clone(route),
         claims: claims.map(Arc::clone),
     });
-}
-
-fn welcome() -> HttpResponse {
-    HttpResponse::Ok().json(json!({
-        "name": "portcullis",
-        "version": env!("CARGO_PKG_VERSION"),
-        "docs": "POST /api/auth/register, then GET /home with the access token as a bearer token.",
-    }))
 }
 
 /// Every request that is no preflight.

@@ -13,7 +13,7 @@ use crate::config::Config;
 const START: Duration = Duration::from_secs(30);
 
 /// What a process can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Role {
     /// Verifies tokens and proxies.
     Gateway,

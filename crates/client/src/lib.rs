@@ -7,6 +7,7 @@
 mod bearer;
 mod caller;
 mod claims;
+mod delivery;
 mod error;
 mod follower;
 mod keyset;
@@ -14,11 +15,13 @@ mod revocation;
 mod token_client;
 mod trust;
 mod verifier;
+mod watch;
 pub mod wire;
 
 pub use bearer::bearer_token;
 pub use caller::{Caller, OptionalCaller};
 pub use claims::{Claims, TokenType};
+pub use delivery::{DELIVERY_HEADER, Delivered, Delivery, REFRESH_COOKIE, forget_cookie, refresh_cookie};
 pub use error::{TokenError, TokenServiceError};
 pub use follower::{Follower, FollowerConfig};
 pub use keyset::KeySet;
@@ -26,3 +29,4 @@ pub use revocation::Revocations;
 pub use token_client::TokenClient;
 pub use trust::Trust;
 pub use verifier::{Verifier, VerifierConfig};
+pub use watch::Watch;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use service_kit::clock;
 
+use crate::watch::Watchers;
 use crate::wire::{Reason, Revocation};
 use crate::{Claims, KeySet, Revocations};
 
@@ -20,6 +21,7 @@ pub struct Trust {
     origin: std::time::Instant,
     /// Milliseconds after `origin` at which everything was last known; negative: never yet.
     heard_at: AtomicI64,
+    watchers: Watchers,
 }
 
 impl Default for Trust {
@@ -30,6 +32,7 @@ impl Default for Trust {
             revocations: RwLock::default(),
             origin: clock::instant(),
             heard_at: AtomicI64::new(-1),
+            watchers: Watchers::default(),
         }
     }
 }
@@ -46,6 +49,8 @@ impl Trust {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         *told += 1;
         self.keys.store(std::sync::Arc::new(keys));
+        drop(told);
+        self.watchers.wake_all();
     }
 
     /// How often the feed has told the keys: to be asked before they are fetched by another way.
@@ -68,6 +73,11 @@ impl Trust {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .add(revocation);
+        self.watchers.wake(&revocation.id);
+    }
+
+    pub(crate) fn watchers(&self) -> &Watchers {
+        &self.watchers
     }
 
     /// Why the token with these claims is revoked, if it is.

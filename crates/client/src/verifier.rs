@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use service_kit::Clock;
 
 use crate::follower::KeyFetcher;
-use crate::{Claims, TokenError, TokenType, Trust};
+use crate::{Claims, TokenError, TokenType, Trust, Watch};
 
 /// The longest token that is looked at, in bytes.
 const MAX_TOKEN_LENGTH: usize = 8 * 1024;
@@ -120,7 +120,27 @@ impl Verifier {
         }
     }
 
-    fn verify_now(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+    /// Watches over `token`, which was found good and has these `claims`, without costing anybody else anything.
+    #[must_use]
+    pub fn watch(self: &Arc<Self>, token: &str, claims: &Arc<Claims>) -> Watch {
+        Watch::new(self, token, claims)
+    }
+
+    pub(crate) fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    fn leeway(&self) -> i64 {
+        i64::try_from(self.config.leeway.as_secs().min(60)).unwrap_or(0)
+    }
+
+    /// How long a token with these claims may be used yet.
+    pub(crate) fn left(&self, claims: &Claims) -> Duration {
+        let end = claims.exp.saturating_add(self.leeway()).saturating_mul(1000);
+        Duration::from_millis(u64::try_from(end.saturating_sub(self.clock.now_ms())).unwrap_or(0))
+    }
+
+    pub(crate) fn verify_now(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
         if token.len() > MAX_TOKEN_LENGTH {
             return Err(TokenError::Invalid("Token is invalid"));
         }
@@ -140,7 +160,7 @@ impl Verifier {
         };
         let claims = &verified.claims;
         let now = self.clock.now().as_second();
-        let leeway = i64::try_from(self.config.leeway.as_secs().min(60)).unwrap_or(0);
+        let leeway = self.leeway();
         if now >= claims.exp.saturating_add(leeway) {
             self.verified.remove(&key);
             return Err(TokenError::Expired);

@@ -88,6 +88,8 @@ pub struct TokenPair {
     pub access: String,
     /// The refresh token: opaque.
     pub refresh: String,
+    /// In how many seconds the session ends unless it is refreshed.
+    pub refresh_expires_in: u64,
 }
 
 /// `POST /internal/revoke` (scope `tokens:revoke`): ends every session of a subject. Idempotent.
@@ -100,6 +102,9 @@ pub struct RevokeSubjectRequest {
     pub epoch: i64,
     /// What refusals will say.
     pub reason: Reason,
+    /// A session that goes on all the same, until another change of the account ends it. Ignored if it is not one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub except: Option<String>,
 }
 
 /// The answer to [`RevokeSubjectRequest`], given once the revocation is durable and published.

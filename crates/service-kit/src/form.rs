@@ -74,6 +74,28 @@ impl Fields {
         }
     }
 
+    /// A secret that may be absent.
+    pub fn optional_secret(&mut self, name: &str) -> Option<Option<SecretString>> {
+        if self.has(name) {
+            self.secret(name).map(Some)
+        } else {
+            Some(None)
+        }
+    }
+
+    /// A field that, if there, must be a list of texts.
+    pub fn texts(&mut self, name: &str) -> Option<Option<Vec<String>>> {
+        let items = match self.values.get(name) {
+            None => return Some(None),
+            Some(Value::Array(items)) => items.iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+            Some(_) => None,
+        };
+        match items {
+            Some(items) => Some(Some(items)),
+            None => self.reject(name, "Expected a list of strings."),
+        }
+    }
+
     /// A field that, if there, must be a boolean as Django REST framework understands one.
     pub fn boolean(&mut self, name: &str) -> Option<Option<bool>> {
         let Some(value) = self.values.get(name) else {
@@ -102,6 +124,18 @@ impl Fields {
         match parse(&text?) {
             Ok(value) => Some(value),
             Err(message) => self.reject(name, &message),
+        }
+    }
+
+    /// [`Fields::parse`] of a field that may be absent.
+    pub fn optional_parse<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<Option<T>> {
+        match self.optional_text(name)? {
+            Some(text) => self.parse(name, Some(text), parse).map(Some),
+            None => Some(None),
         }
     }
 

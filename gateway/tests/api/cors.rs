@@ -50,6 +50,7 @@ async fn a_preflight_is_answered_on_any_path_without_asking_anyone() {
             "x-csrftoken",
             "x-requested-with",
             "x-request-id",
+            "x-token-delivery",
             "traceparent",
         ] {
             assert!(allowed.split(", ").any(|header| header == name), "{name}");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -123,31 +124,32 @@ pub(crate) async fn spawn_with(change: impl FnOnce(&mut Config)) -> TestApp {
     app
 }
 
-pub(crate) async fn spawn_unsynced(
-    change: impl FnOnce(&mut Config),
-    max_staleness: Duration,
-    issuer: Issuer,
-) -> TestApp {
-    let echo = Echo::start();
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+/// The usual configuration, with the upstream at `echo`.
+pub(crate) fn config(echo: SocketAddr) -> Config {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let upstreams: BTreeMap<String, Upstream> = [
-        ("identity", echo.address),
-        ("token", echo.address),
-        ("home", echo.address),
-        ("echo", echo.address),
+        ("identity", echo),
+        ("token", echo),
+        ("home", echo),
+        ("echo", echo),
         ("nobody", nobody),
     ]
     .map(|(name, address)| (name.to_owned(), Upstream::of(vec![url(address)])))
     .into();
-    let mut config = Config {
+    Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         admin_listen: "127.0.0.1:0".parse().unwrap(),
         workers: 1,
         client_id: "gateway".to_owned(),
         client_secret: SecretString::from("secret"),
         cors_origins: vec![ORIGIN.to_owned()],
+        web_root: PathBuf::new(),
         access_log: true,
         max_connections: 1000,
+        max_event_streams: 1000,
         header_timeout: Duration::from_secs(5),
         keep_alive: Duration::from_secs(30),
         body_timeout: Duration::from_secs(10),
@@ -162,7 +164,16 @@ pub(crate) async fn spawn_unsynced(
         ]
         .map(route)
         .to_vec(),
-    };
+    }
+}
+
+pub(crate) async fn spawn_unsynced(
+    change: impl FnOnce(&mut Config),
+    max_staleness: Duration,
+    issuer: Issuer,
+) -> TestApp {
+    let echo = Echo::start();
+    let mut config = config(echo.address);
     change(&mut config);
     let follower = FollowerConfig {
         token_url: url(issuer.address),

@@ -4,7 +4,9 @@
 
 mod admission;
 mod connections;
+mod cookies;
 mod cors;
+mod events;
 mod headers;
 mod helpers;
 mod issuer;
@@ -12,3 +14,4 @@ mod limits;
 mod paths;
 mod policy;
 mod proxy;
+mod web_app;

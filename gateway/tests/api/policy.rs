@@ -150,5 +150,5 @@ async fn the_root_says_what_this_is() {
     let app = spawn().await;
     let (status, body) = read(app.get("/").await).await;
     assert_eq!((status, &body["name"]), (200, &json!("portcullis")));
-    assert_eq!(app.request(Method::POST, "/").send().await.unwrap().status(), 404);
+    assert_eq!(app.request(Method::POST, "/").send().await.unwrap().status(), 405);
 }

@@ -7,21 +7,22 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::config::Config;
+use crate::role::Role;
 
 /// Which role to ask.
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// gateway, identity, token or home; without it every role that answers is asked, and one has to
-    role: Option<String>,
+    /// The role that has to be ready; without it every role that answers is asked, and one has to
+    role: Option<Role>,
 }
 
 /// Exit 0 when ready.
 pub(super) async fn run(arguments: &Arguments, config: &Config) -> anyhow::Result<ExitCode> {
     let listeners = [
-        ("gateway", config.gateway.admin_listen),
-        ("identity", config.identity.admin_listen),
-        ("token", config.token.admin_listen),
-        ("home", config.home.admin_listen),
+        (Role::Gateway, config.gateway.admin_listen),
+        (Role::Identity, config.identity.admin_listen),
+        (Role::Token, config.token.admin_listen),
+        (Role::Home, config.home.admin_listen),
     ];
     let http = reqwest::Client::builder()
         .timeout(Duration::from_secs(3))
@@ -29,7 +30,7 @@ pub(super) async fn run(arguments: &Arguments, config: &Config) -> anyhow::Resul
         .build()?;
     let (mut ready, mut failed) = (0, 0);
     for (role, address) in listeners {
-        if arguments.role.as_deref().is_some_and(|wanted| wanted != role) {
+        if arguments.role.is_some_and(|wanted| wanted != role) {
             continue;
         }
         match http.get(format!("http://{}/readyz", reachable(address))).send().await {

@@ -65,7 +65,7 @@ enum Command {
     #[command(subcommand)]
     Clients(clients::Command),
     /// Name every mistake in the configuration
-    Check,
+    Check(check::Arguments),
     /// Exit 0 when the roles on this host are ready
     Healthcheck(healthcheck::Arguments),
     /// Make the secrets of roles that run apart, where there are none yet
@@ -92,7 +92,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Users(command) => users::run(command, &users()?, clock).await?,
         Command::Keys(command) => keys::run(command, &sessions()?, clock).await?,
         Command::Clients(command) => clients::run(command, &sessions()?, clock).await?,
-        Command::Check => return Ok(check::run(&read(Missing::Leave)?, &data).await),
+        Command::Check(arguments) => return Ok(check::run(&arguments, &read(Missing::Leave)?, &data).await),
         Command::Healthcheck(arguments) => return healthcheck::run(&arguments, &read(Missing::Leave)?).await,
         Command::InitSecrets(arguments) => init_secrets::run(&arguments)?,
         Command::Defaults => say!("{}", DEFAULTS.trim_end()),

@@ -269,6 +269,58 @@ async fn a_bad_configuration_stops_the_start_with_key_and_remedy() {
 }
 
 #[tokio::test]
+async fn check_with_a_role_says_what_a_start_of_that_role_would_say_and_nothing_of_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("nothing");
+    let secret = "0123456789abcdef0123456789abcdef";
+    let run = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let output = command(&data)
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .output()
+            .unwrap();
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        (output.status.code(), said)
+    };
+    for (role, key) in [
+        ("gateway", "gateway.client_secret"),
+        ("identity", "identity.client_secret"),
+        ("token", "token.root_secret"),
+        ("home", "home.client_secret"),
+    ] {
+        // What its container is given, and nothing more.
+        let own = format!("PORTCULLIS_{}", key.to_uppercase().replacen('.', "__", 1));
+        let (code, said) = run(&["check", role], &[(&own, secret)]);
+        assert_eq!(code, Some(0), "{role}: {said}");
+        for arguments in [&["check", role][..], &[role]] {
+            let (code, said) = run(arguments, &[]);
+            assert_eq!(code, Some(1), "{arguments:?}: {said}");
+            assert_eq!(said.matches("is missing").count(), 1, "{arguments:?}: {said}");
+            assert!(said.contains(key), "{arguments:?}: {said}");
+        }
+    }
+    let wrong = [
+        ("PORTCULLIS_IDENTITY__DATABASE_POOL", "0"),
+        ("PORTCULLIS_HOME__CLIENT_SECRET", secret),
+    ];
+    for (arguments, expected) in [
+        (&["check"][..], 1),
+        (&["check", "identity"], 1),
+        (&["check", "home"], 0),
+        (&["check", "hone"], 2),
+    ] {
+        let (code, said) = run(arguments, &wrong);
+        assert_eq!(code, Some(expected), "{arguments:?}: {said}");
+        assert_eq!(said.contains("identity.database_pool"), expected == 1, "{said}");
+    }
+    assert!(!data.exists(), "looking changes nothing");
+}
+
+#[tokio::test]
 async fn commands_before_the_first_start_leave_nothing_that_would_prevent_it() {
     let place = Place::on(Stores::Embedded);
     let refused = fails(&place, &["keys", "list"], "");

@@ -1,18 +1,19 @@
 //! The real binary: `up` with everything in a data directory, or, with `PORTCULLIS_TEST_TOPOLOGY=servers`, a process a
 //! role on Postgres and Redis, gateway and token service twice.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use portcullis_test_servers::Kept;
 use tempfile::TempDir;
 
 use crate::helpers::Client;
 use crate::topology::Stores;
 
-/// The variable that says where a role finds the token service.
-const TOKEN: &str = "PORTCULLIS_TOKEN__URL";
 /// How long a role may take to be ready, on a busy machine.
 const START: Duration = Duration::from_mins(1);
 
@@ -33,7 +34,7 @@ pub(crate) fn command(data: &Path) -> Command {
 pub(crate) struct Place {
     directory: TempDir,
     environment: Vec<(String, String)>,
-    _stores: Stores,
+    stores: Stores,
 }
 
 impl Place {
@@ -61,8 +62,14 @@ impl Place {
         Self {
             directory: tempfile::tempdir().unwrap(),
             environment,
-            _stores: stores,
+            stores,
         }
+    }
+
+    /// The same place with one more setting, an environment variable.
+    pub(crate) fn with(mut self, variable: &str, value: &str) -> Self {
+        self.environment.push((variable.to_owned(), value.to_owned()));
+        self
     }
 
     /// A `portcullis` command there.
@@ -73,7 +80,7 @@ impl Place {
     }
 
     fn is_embedded(&self) -> bool {
-        self.environment.is_empty()
+        self.stores.urls().is_none()
     }
 }
 
@@ -90,7 +97,7 @@ impl Drop for Killed {
 /// A running installation; killed when it is dropped.
 pub(crate) struct Process {
     /// From the inside outwards.
-    parts: Vec<Killed>,
+    parts: Vec<Part>,
     pub(crate) client: Client,
 }
 
@@ -104,65 +111,66 @@ impl Process {
     }
 
     fn up(place: &Place) -> Self {
-        let mut child = place
-            .command()
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let ready = said(child.stdout.take().unwrap(), "Portcullis is ready: ");
+        let mut command = place.command();
+        command.stdout(Stdio::piped());
+        let mut up = Part::start("up", command, Vec::new());
+        let ready = said(up.running.0.stdout.take().unwrap(), "Portcullis is ready: ");
         let url = ready.split_ascii_whitespace().next().unwrap().to_owned();
         Self {
-            parts: vec![Killed(child)],
+            parts: vec![up],
             client: Client::new(&url),
         }
     }
 
+    /// All roles, each where it will be found whenever it is started again.
     async fn roles(place: &Place) -> Self {
+        const ROLES: [&str; 6] = ["token", "token", "identity", "home", "gateway", "gateway"];
+        let addresses = ROLES.map(|_| [Kept::fresh(), Kept::fresh()]);
+        let url = |part: usize| format!("http://{}", addresses[part][0].address());
+        let [token, other_token, identity, home, gateway, other_gateway] = [0, 1, 2, 3, 4, 5].map(url);
+        // Each gateway follows a token service of its own and reaches both.
+        let follows = [&token, &token, &token, &other_token, &token, &other_token].map(Clone::clone);
+        let client = Client::of_all(vec![gateway, other_gateway]);
         let mut parts = Vec::new();
-        let mut start = |role: &str, environment: &[(&str, String)]| {
+        for ((role, ports), followed) in ROLES.into_iter().zip(addresses).zip(follows) {
             let mut command = place.command();
-            command
-                .arg(role)
-                .envs(environment.iter().map(|(name, value)| (name, value)));
-            let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-            let listening = said(child.stderr.take().unwrap(), "listening ");
-            parts.push(Killed(child));
-            let field = |name: &str| {
-                let value = listening
-                    .split_ascii_whitespace()
-                    .find_map(|field| field.strip_prefix(name));
-                format!(
-                    "http://{}",
-                    value.unwrap_or_else(|| panic!("no {name} in {listening:?}"))
-                )
-            };
-            Started {
-                url: field("address="),
-                admin: field("admin="),
+            command.arg(role).env("PORTCULLIS_TOKEN__URL", followed);
+            for (listener, port) in ["LISTEN", "ADMIN_LISTEN"].into_iter().zip(&ports) {
+                let name = format!("PORTCULLIS_{}__{listener}", role.to_uppercase());
+                command.env(name, port.address().to_string());
             }
-        };
-        let tokens = [start("token", &[]), start("token", &[])];
-        let identity = start("identity", &[(TOKEN, tokens[0].url.clone())]);
-        let home = start("home", &[(TOKEN, tokens[1].url.clone())]);
-        let targets = |name: &str| format!("PORTCULLIS_GATEWAY__UPSTREAMS__{name}__TARGETS");
-        let upstreams = [
-            (targets("TOKEN"), format!("{},{}", tokens[0].url, tokens[1].url)),
-            (targets("IDENTITY"), identity.url.clone()),
-            (targets("HOME"), home.url.clone()),
-        ];
-        let gateways = [&tokens[0], &tokens[1]].map(|token| {
-            let mut environment = vec![(TOKEN, token.url.clone())];
-            environment.extend(upstreams.iter().map(|(name, value)| (name.as_str(), value.clone())));
-            start("gateway", &environment)
-        });
-        for role in tokens.iter().chain([&identity, &home]).chain(&gateways) {
-            role.ready().await;
+            for (upstream, targets) in [
+                ("TOKEN", format!("{token},{other_token}")),
+                ("IDENTITY", identity.clone()),
+                ("HOME", home.clone()),
+            ] {
+                command.env(format!("PORTCULLIS_GATEWAY__UPSTREAMS__{upstream}__TARGETS"), targets);
+            }
+            parts.push(Part::start(role, command, ports.into()));
         }
-        Self {
-            parts,
-            client: Client::of_all(gateways.map(|gateway| gateway.url).into()),
+        let mut process = Self { parts, client };
+        process.ready().await;
+        process
+    }
+
+    /// Waits until every role can do its work. One that could not start, since what it needs was not there yet, is started
+    /// again, as a supervisor does it.
+    pub(crate) async fn ready(&mut self) {
+        let http = Client::new("");
+        for part in &mut self.parts {
+            let ready = async {
+                while !part.is_ready(&http).await {
+                    part.revive();
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            tokio::time::timeout(START, ready).await.expect("it becomes ready");
         }
+    }
+
+    /// The parts: processes that can be killed one by one.
+    pub(crate) fn parts(&mut self) -> &mut [Part] {
+        &mut self.parts
     }
 
     /// SIGKILL: no destructor runs, nothing is flushed.
@@ -174,29 +182,104 @@ impl Process {
     pub(crate) fn terminate(mut self) -> bool {
         let mut in_order = true;
         while let Some(mut part) = self.parts.pop() {
-            let sent = Command::new("kill").arg(part.0.id().to_string()).status().unwrap();
+            let child = &mut part.running.0;
+            let sent = Command::new("kill").arg(child.id().to_string()).status().unwrap();
             assert!(sent.success());
-            in_order &= part.0.wait().unwrap().code() == Some(0);
+            in_order &= child.wait().unwrap().code() == Some(0);
         }
         in_order
     }
 }
 
-/// Where a role that was started can be reached.
-struct Started {
-    url: String,
-    admin: String,
+/// One process of an installation.
+pub(crate) struct Part {
+    pub(crate) name: &'static str,
+    command: Command,
+    running: Killed,
+    /// The last lines that it wrote; printed when the test fails.
+    log: Log,
+    /// Its public port and the administrator's; none when the system chooses them at every start.
+    ports: Vec<Kept>,
 }
 
-impl Started {
-    async fn ready(&self) {
-        let admin = Client::new(&self.admin);
-        let ready = async {
-            while admin.send(admin.request("GET", "/readyz")).await.status != 200 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+impl Part {
+    fn start(name: &'static str, mut command: Command, ports: Vec<Kept>) -> Self {
+        command.stderr(Stdio::piped());
+        let log = Log::default();
+        Self {
+            name,
+            running: log.spawn(&mut command),
+            command,
+            log,
+            ports,
+        }
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        let child = &mut self.running.0;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Starts it where it was, and does not wait for it to be ready.
+    pub(crate) fn start_again(&mut self) {
+        self.running = self.log.spawn(&mut self.command);
+    }
+
+    /// Starts it again if it has ended by itself, which only a start that failed may be the reason for.
+    pub(crate) fn revive(&mut self) {
+        if let Some(status) = self.running.0.try_wait().unwrap() {
+            assert_eq!(status.code(), Some(1), "{} ended by itself", self.name);
+            self.start_again();
+        }
+    }
+
+    /// Has it read a setting differently from its next start on.
+    pub(crate) fn set(&mut self, variable: &str, value: &str) {
+        self.command.env(variable, value);
+    }
+
+    async fn is_ready(&self, http: &Client) -> bool {
+        let Some(admin) = self.ports.get(1) else { return true };
+        let url = format!("http://{}/readyz", admin.address());
+        let answer = http.request("GET", &url).send().await;
+        answer.is_ok_and(|answer| answer.status() == 200)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let lines = self.log.0.lock().unwrap();
+            eprintln!("--- the last that {} wrote:", self.name);
+            lines.iter().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+/// The last lines that a process wrote to standard error.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<VecDeque<String>>>);
+
+impl Log {
+    const LENGTH: usize = 50;
+
+    /// Starts a process and reads what it writes for as long as it runs.
+    fn spawn(&self, command: &mut Command) -> Killed {
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let log = self.clone();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let mut lines = log.0.lock().unwrap();
+                if lines.len() == Self::LENGTH {
+                    lines.pop_front();
+                }
+                lines.push_back(line);
             }
-        };
-        tokio::time::timeout(START, ready).await.expect("it becomes ready");
+        });
+        Killed(child)
     }
 }
 

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use service_kit::Clock;
 
 use crate::password::{Password, PasswordHasher};
-use crate::store::{NewAccount, Order, Position, UserStore};
+use crate::store::{Listing, NewAccount, Order, UserStore};
 use crate::user::{Email, Login, User, UserId, Username};
 use crate::{Config, IdentityError, outbox};
 
@@ -89,8 +89,10 @@ impl Accounts {
     /// Some of the accounts, the longest unchanged first: those behind `after`, the last one of the call before. An empty
     /// list is the end.
     pub async fn list(&self, after: Option<&User>) -> Result<Vec<User>, IdentityError> {
+        let order = Order::OLDEST_FIRST;
+        let everybody = Listing { order, search: None };
         self.users
-            .page(Order::OldestFirst, after.map(Position::behind), BATCH)
+            .page(everybody, after.map(|user| order.behind(user)), BATCH)
             .await
     }
 

@@ -10,6 +10,15 @@ pub enum IdentityError {
     /// Unknown, wrong password, or not active: which of them is not said.
     #[error("No active account found with the given credentials")]
     WrongCredentials,
+    /// The password that somebody who is signed in gave once more is not the account's.
+    #[error("The password is not right.")]
+    WrongPassword,
+    /// What was asked for needs the password once more.
+    #[error("This field is required.")]
+    PasswordMissing,
+    /// An administrator would lock themselves out.
+    #[error("You cannot deactivate, demote or delete your own account here; ask another superuser.")]
+    OwnAccount,
     /// Another account has the username, the email, or both, without regard to case.
     #[error("{}", taken(*username, *email).iter().map(|(_, message)| *message).collect::<Vec<_>>().join(" "))]
     Taken {
@@ -47,6 +56,10 @@ impl From<IdentityError> for Problem {
     fn from(error: IdentityError) -> Self {
         match error {
             IdentityError::WrongCredentials => Self::unauthorized("no_active_account", error.to_string(), None),
+            IdentityError::WrongPassword | IdentityError::PasswordMissing => {
+                Self::invalid(vec![("current_password".to_owned(), vec![error.to_string()])])
+            }
+            IdentityError::OwnAccount => Self::bad_request("own_account", error.to_string()),
             IdentityError::Taken { username, email } => Self::invalid(
                 taken(username, email)
                     .into_iter()

@@ -21,6 +21,7 @@ const LONGEST_POSTPONEMENT: Duration = Duration::from_secs(30);
 /// # Errors
 /// At the first row when the token service or the database cannot be reached; after the last one when one was refused.
 pub(crate) async fn deliver(users: &UserStore, tokens: &TokenClient) -> Result<usize, IdentityError> {
+    let _turn = users.turn_to_deliver().await;
     let (mut told, mut refusal, mut last) = (0, None, None);
     // Whoever has an earlier row that is not told yet.
     let mut held = HashSet::new();
@@ -50,6 +51,19 @@ pub(crate) async fn deliver(users: &UserStore, tokens: &TokenClient) -> Result<u
             }
             last = Some(row);
         }
+    }
+}
+
+/// How long somebody who has changed an account waits for the token service to know.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Tells everything that is due before the one who made it due is answered, so that whatever had to end has ended then.
+/// When the token service is away the rows stay, and [`work`] goes on with them.
+pub(crate) async fn deliver_now(users: &UserStore, tokens: &TokenClient) {
+    match tokio::time::timeout(PATIENCE, deliver(users, tokens)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => log::warn!(cause = error.to_string().as_str(); "sessions that must end have not ended yet"),
+        Err(_) => log::warn!("sessions that must end have not ended yet: the token service takes too long"),
     }
 }
 

@@ -95,6 +95,16 @@ impl PasswordHasher {
         Ok(hashed?)
     }
 
+    /// Whether `password` is the one of a user who is signed in: a token alone, which might be copied, does not do for
+    /// everything.
+    pub(crate) async fn confirm(&self, user: &User, password: SecretString) -> Result<(), IdentityError> {
+        match self.verify(Some(user.clone()), password).await {
+            Ok(_) => Ok(()),
+            Err(IdentityError::WrongCredentials) => Err(IdentityError::WrongPassword),
+            Err(error) => Err(error),
+        }
+    }
+
     /// `user`, when there is one, it is active, and `password` is the right one. The same work is done whatever is missing.
     pub(crate) async fn verify(&self, user: Option<User>, password: SecretString) -> Result<Verified, IdentityError> {
         let (cost, dummy) = (self.cost, self.dummy.clone());

@@ -125,6 +125,34 @@ impl Email {
     }
 }
 
+/// The most roles an account may have, and the most characters of one.
+const ROLES: (usize, usize) = (32, 64);
+
+/// Reads roles, each once, or says what is wrong with them.
+pub(crate) fn parse_roles(roles: Vec<String>) -> Result<Vec<String>, String> {
+    let mut parsed = Vec::new();
+    for role in roles {
+        // They are claims, and a list in a header of their own.
+        let plain = |character: char| character.is_ascii_alphanumeric() || "._:-".contains(character);
+        if role.is_empty() || role.len() > ROLES.1 || !role.chars().all(plain) {
+            return Err(format!(
+                "A role has 1 to {} letters, digits, dots, colons, hyphens or underscores; {role:?} does not.",
+                ROLES.1
+            ));
+        }
+        if ["staff", "superuser"].contains(&role.as_str()) {
+            return Err(format!("The role {role:?} is given by is_{role}."));
+        }
+        if !parsed.contains(&role) {
+            parsed.push(role);
+        }
+    }
+    if parsed.len() > ROLES.0 {
+        return Err(format!("Ensure this field has no more than {} elements.", ROLES.0));
+    }
+    Ok(parsed)
+}
+
 fn at_most<const N: usize>(limit: usize, texts: [&str; N]) -> Result<(), String> {
     if texts.iter().any(|text| text.chars().count() > limit) {
         return Err(format!("Ensure this field has no more than {limit} characters."));
@@ -132,12 +160,14 @@ fn at_most<const N: usize>(limit: usize, texts: [&str; N]) -> Result<(), String>
     Ok(())
 }
 
-fn username_key(text: &str) -> String {
+/// What usernames are compared by.
+pub(crate) fn username_key(text: &str) -> String {
     // Lower-casing can undo the normal form, so it is made again.
     text.nfkc().collect::<String>().to_lowercase().nfkc().collect()
 }
 
-fn email_key(text: &str) -> String {
+/// What email addresses are compared by.
+pub(crate) fn email_key(text: &str) -> String {
     text.to_lowercase()
 }
 

@@ -51,9 +51,11 @@ impl Issuer {
             user_id: Some(session.subject.clone()),
             ..claims
         };
+        let expires_at = session.idle_expires_at.min(session.absolute_expires_at);
         Ok(TokenPair {
             access: self.ring.sign(&claims)?,
             refresh: refresh.encode(&self.secrets),
+            refresh_expires_in: u64::try_from((expires_at - self.clock.now_ms()) / 1000).unwrap_or(0),
         })
     }
 

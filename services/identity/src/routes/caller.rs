@@ -21,7 +21,7 @@ pub(crate) struct ActiveUser(pub(crate) User);
 
 /// An [`ActiveUser`] who is a superuser now, whatever the token says.
 #[derive(Debug)]
-pub(crate) struct Superuser;
+pub(crate) struct Superuser(pub(crate) User);
 
 impl FromRequest for ActiveUser {
     type Error = Problem;
@@ -56,8 +56,9 @@ impl FromRequest for Superuser {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let user = ActiveUser::from_request(request, payload);
         Box::pin(async move {
-            if user.await?.0.is_superuser {
-                Ok(Self)
+            let ActiveUser(user) = user.await?;
+            if user.is_superuser {
+                Ok(Self(user))
             } else {
                 Err(Problem::forbidden())
             }

@@ -13,26 +13,42 @@ use service_kit::Problem;
 use super::caller::Superuser;
 use super::view::UserView;
 use crate::IdentityError;
-use crate::store::{Order, Position, UserStore};
+use crate::store::{By, Listing, Order, Position, UserStore};
 use crate::user::User;
 
 /// The longest page, and how many accounts are read at once when no page is asked for.
 const MOST: u16 = 1000;
+/// The longest text that is searched for, in characters: no username is longer.
+const LONGEST_SEARCH: usize = 255;
+/// What `ordering` may say, each also with a hyphen before it for the other direction.
+const ORDERINGS: [(&str, By); 4] = [
+    ("updated", By::Updated),
+    ("created", By::Created),
+    ("username", By::Username),
+    ("email", By::Email),
+];
 
 /// What the query string asks for. What cannot be understood is passed over, as existing clients expect.
 #[derive(Debug)]
 struct Wanted {
-    order: Order,
+    listing: Listing,
     limit: Option<u16>,
     after: Option<Position>,
 }
 
 impl Wanted {
     fn read(query: &HashMap<String, String>) -> Self {
+        let search = query
+            .get("search")
+            .map(|text| text.trim())
+            .filter(|text| !text.is_empty());
         Self {
-            order: match query.get("ordering").map(String::as_str) {
-                Some("updated") => Order::OldestFirst,
-                _ => Order::NewestFirst,
+            listing: Listing {
+                order: query.get("ordering").and_then(|text| order(text)).unwrap_or(Order {
+                    by: By::Updated,
+                    descending: true,
+                }),
+                search: search.map(|text| text.chars().take(LONGEST_SEARCH).collect()),
             },
             limit: query
                 .get("limit")
@@ -42,16 +58,34 @@ impl Wanted {
         }
     }
 
-    fn link_behind(&self, user: &User, limit: u16) -> String {
-        let ordering = match self.order {
-            Order::OldestFirst => "updated",
-            Order::NewestFirst => "-updated",
-        };
-        format!(
-            "</api/user?ordering={ordering}&limit={limit}&cursor={}>; rel=\"next\"",
-            cursor(&Position::behind(user))
-        )
+    /// Where the page behind `user` is (RFC 8288).
+    fn link_behind(&self, user: &User, limit: u16) -> Result<String, Problem> {
+        let order = self.listing.order;
+        let query = [
+            ("ordering", name(order)),
+            ("limit", limit.to_string()),
+            ("cursor", cursor(&order.behind(user))),
+            ("search", self.listing.search.clone().unwrap_or_default()),
+        ];
+        let given: Vec<_> = query.iter().filter(|(_, value)| !value.is_empty()).collect();
+        let query = serde_urlencoded::to_string(given).map_err(Problem::internal)?;
+        Ok(format!("</api/user?{query}>; rel=\"next\""))
     }
+}
+
+fn order(text: &str) -> Option<Order> {
+    let (name, descending) = match text.strip_prefix('-') {
+        Some(name) => (name, true),
+        None => (text, false),
+    };
+    let (_, by) = ORDERINGS.into_iter().find(|(known, _)| *known == name)?;
+    Some(Order { by, descending })
+}
+
+fn name(order: Order) -> String {
+    let known = ORDERINGS.iter().find(|(_, by)| *by == order.by);
+    let hyphen = if order.descending { "-" } else { "" };
+    format!("{hyphen}{}", known.map_or("", |(name, _)| name))
 }
 
 /// 200 with a plain array of all accounts, or of a page of them, the latest changed first unless asked otherwise.
@@ -64,55 +98,65 @@ pub(crate) async fn list_users(
     let mut response = HttpResponse::Ok();
     if let Some(limit) = wanted.limit {
         // One more than asked for tells whether there is a next page.
-        let mut page = users.page(wanted.order, wanted.after.clone(), limit + 1).await?;
+        let mut page = users
+            .page(wanted.listing.clone(), wanted.after.clone(), limit + 1)
+            .await?;
         if page.len() > usize::from(limit) {
             page.truncate(usize::from(limit));
             if let Some(last) = page.last() {
-                response.insert_header((LINK, wanted.link_behind(last, limit)));
+                response.insert_header((LINK, wanted.link_behind(last, limit)?));
             }
         }
         return Ok(response.json(page.iter().map(UserView::from).collect::<Vec<_>>()));
     }
-    let first = users.page(wanted.order, wanted.after, MOST).await?;
+    let first = users.page(wanted.listing.clone(), wanted.after, MOST).await?;
     Ok(response
         .insert_header((CONTENT_TYPE, "application/json"))
-        .streaming(array(users, wanted.order, first)))
+        .streaming(array(users, wanted.listing, first)))
 }
 
 /// A JSON array of `first` and of everybody behind, read as fast as the client takes it, so that it needs the memory of
 /// one batch however many there are.
-fn array(users: Data<UserStore>, order: Order, first: Vec<User>) -> impl Stream<Item = Result<Bytes, IdentityError>> {
-    let rest = stream::try_unfold((users, Some(first), "["), move |(users, batch, before)| async move {
-        let Some(batch) = batch else { return Ok(None) };
-        let mut text = String::new();
-        for (index, user) in batch.iter().enumerate() {
-            text.push_str(if index == 0 { before } else { "," });
-            let user = serde_json::to_string(&UserView::from(user)).map_err(anyhow::Error::from)?;
-            text.push_str(&user);
-        }
-        let next = match batch.last() {
-            Some(last) if batch.len() == usize::from(MOST) => {
-                Some(users.page(order, Some(Position::behind(last)), MOST).await?).filter(|next| !next.is_empty())
+fn array(
+    users: Data<UserStore>,
+    listing: Listing,
+    first: Vec<User>,
+) -> impl Stream<Item = Result<Bytes, IdentityError>> {
+    let rest = stream::try_unfold((users, Some(first), "["), move |(users, batch, before)| {
+        let listing = listing.clone();
+        async move {
+            let Some(batch) = batch else { return Ok(None) };
+            let mut text = String::new();
+            for (index, user) in batch.iter().enumerate() {
+                text.push_str(if index == 0 { before } else { "," });
+                let user = serde_json::to_string(&UserView::from(user)).map_err(anyhow::Error::from)?;
+                text.push_str(&user);
             }
-            _ => None,
-        };
-        if next.is_none() {
-            text.push_str(if batch.is_empty() { "[]" } else { "]" });
+            let next = match batch.last() {
+                Some(last) if batch.len() == usize::from(MOST) => {
+                    let behind = listing.order.behind(last);
+                    Some(users.page(listing, Some(behind), MOST).await?).filter(|next| !next.is_empty())
+                }
+                _ => None,
+            };
+            if next.is_none() {
+                text.push_str(if batch.is_empty() { "[]" } else { "]" });
+            }
+            Ok(Some((Bytes::from(text), (users, next, ","))))
         }
-        Ok(Some((Bytes::from(text), (users, next, ","))))
     });
     rest.boxed_local()
 }
 
 fn cursor(position: &Position) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{}:{}", position.updated, position.id))
+    URL_SAFE_NO_PAD.encode(format!("{}:{}", position.id, position.value))
 }
 
 fn position(cursor: &str) -> Option<Position> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
-    let (updated, id) = text.split_once(':')?;
+    let (id, value) = text.split_once(':')?;
     Some(Position {
-        updated: updated.parse().ok()?,
+        value: value.to_owned(),
         id: id.to_owned(),
     })
 }
@@ -124,12 +168,21 @@ mod tests {
     #[test]
     fn a_cursor_names_the_place_it_was_made_for_and_a_foreign_one_none() {
         let place = Position {
-            updated: 1_700_000_000_000_001,
+            value: "a:b".to_owned(),
             id: "x".to_owned(),
         };
         assert_eq!(position(&cursor(&place)), Some(place));
         for foreign in ["", "abc", "%", "MTIz"] {
             assert_eq!(position(foreign), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn an_order_has_the_name_it_was_asked_for_by() {
+        for text in ["updated", "-updated", "created", "-username", "email"] {
+            assert_eq!(order(text).map(name).as_deref(), Some(text));
+        }
+        assert_eq!(order("--updated"), None);
+        assert_eq!(order("password"), None);
     }
 }

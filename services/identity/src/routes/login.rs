@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
-use portcullis_client::TokenClient;
+use portcullis_client::{Delivery, TokenClient};
 use secrecy::SecretString;
 use serde::Serialize;
 use service_kit::{Fields, Form, FromFields, Problem};
@@ -60,7 +60,8 @@ fn credentials(fields: &mut Fields, by_username: bool) -> Option<Credentials> {
 
 #[derive(Debug, Serialize)]
 struct LoginResponse {
-    refresh: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh: Option<String>,
     access: String,
     user: UserView,
 }
@@ -72,9 +73,10 @@ pub(crate) async fn login(
     hasher: Data<PasswordHasher>,
     tokens: Data<TokenClient>,
     device: Device,
+    delivery: Delivery,
 ) -> Result<HttpResponse, Problem> {
     let user = authenticate(form.0.0, &users, &hasher).await?;
-    open(&user, &tokens, device).await
+    open(&user, &tokens, device, delivery).await
 }
 
 /// 200 with a session by username (or email address).
@@ -84,9 +86,10 @@ pub(crate) async fn token(
     hasher: Data<PasswordHasher>,
     tokens: Data<TokenClient>,
     device: Device,
+    delivery: Delivery,
 ) -> Result<HttpResponse, Problem> {
     let user = authenticate(form.0.0, &users, &hasher).await?;
-    open(&user, &tokens, device).await
+    open(&user, &tokens, device, delivery).await
 }
 
 async fn authenticate(
@@ -104,12 +107,13 @@ async fn authenticate(
     Ok(verified.user)
 }
 
-async fn open(user: &User, tokens: &TokenClient, device: Device) -> Result<HttpResponse, Problem> {
+async fn open(user: &User, tokens: &TokenClient, device: Device, delivery: Delivery) -> Result<HttpResponse, Problem> {
     let pair = session::open(tokens, user, device).await?;
+    let delivered = delivery.deliver(&pair);
     let body = LoginResponse {
-        refresh: pair.refresh,
+        refresh: delivered.refresh,
         access: pair.access,
         user: UserView::from(user),
     };
-    Ok(session::answer(StatusCode::OK, body))
+    Ok(session::answer(StatusCode::OK, delivered.cookie, body))
 }

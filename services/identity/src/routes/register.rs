@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
-use portcullis_client::TokenClient;
+use portcullis_client::{Delivery, TokenClient};
 use serde::Serialize;
 use service_kit::{Fields, Form, FromFields, Problem};
 
@@ -46,7 +46,8 @@ impl FromFields for RegisterRequest {
 #[derive(Debug, Serialize)]
 struct RegisterResponse {
     user: UserView,
-    refresh: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh: Option<String>,
     token: String,
     access: String,
 }
@@ -59,6 +60,7 @@ pub(crate) async fn register(
     hasher: Data<PasswordHasher>,
     tokens: Data<TokenClient>,
     device: Device,
+    delivery: Delivery,
 ) -> Result<HttpResponse, Problem> {
     let Form(RegisterRequest {
         username,
@@ -75,15 +77,16 @@ pub(crate) async fn register(
     };
     let user = users.create(account).await?;
     match session::open(&tokens, &user, device).await {
-        Ok(pair) => Ok(session::answer(
-            StatusCode::CREATED,
-            RegisterResponse {
+        Ok(pair) => {
+            let delivered = delivery.deliver(&pair);
+            let body = RegisterResponse {
                 user: UserView::from(&user),
-                refresh: pair.refresh,
+                refresh: delivered.refresh,
                 token: pair.access.clone(),
                 access: pair.access,
-            },
-        )),
+            };
+            Ok(session::answer(StatusCode::CREATED, delivered.cookie, body))
+        }
         Err(error) => {
             // The session may have been opened and only the reply lost: deleting ends it as well.
             users.delete(user.id).await?;

@@ -2,7 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::CACHE_CONTROL;
+use actix_web::http::header::{CACHE_CONTROL, SET_COOKIE};
 use portcullis_client::TokenClient;
 use portcullis_client::wire::{OpenSessionRequest, TokenPair};
 use serde::Serialize;
@@ -23,9 +23,13 @@ pub(super) async fn open(tokens: &TokenClient, user: &User, device: Device) -> R
     Ok(tokens.open_session(&request).await?)
 }
 
-/// An answer with tokens in it, which nothing may keep (RFC 6749 section 5.1).
-pub(super) fn answer(status: StatusCode, body: impl Serialize) -> HttpResponse {
-    HttpResponse::build(status)
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .json(body)
+/// An answer with tokens in it, which nothing may keep (RFC 6749 section 5.1); the refresh token is in its body or in a
+/// cookie.
+pub(super) fn answer(status: StatusCode, cookie: Option<String>, body: impl Serialize) -> HttpResponse {
+    let mut response = HttpResponse::build(status);
+    response.insert_header((CACHE_CONTROL, "no-store"));
+    if let Some(cookie) = cookie {
+        response.insert_header((SET_COOKIE, cookie));
+    }
+    response.json(body)
 }

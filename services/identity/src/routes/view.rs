@@ -13,6 +13,9 @@ pub(crate) struct UserView {
     is_active: bool,
     created: String,
     updated: String,
+    is_staff: bool,
+    is_superuser: bool,
+    roles: Vec<String>,
 }
 
 impl From<&User> for UserView {
@@ -24,6 +27,9 @@ impl From<&User> for UserView {
             is_active: user.is_active,
             created: format!("{:.6}", user.created),
             updated: format!("{:.6}", user.updated),
+            is_staff: user.is_staff,
+            is_superuser: user.is_superuser,
+            roles: user.roles.clone(),
         }
     }
 }

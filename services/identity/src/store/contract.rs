@@ -8,10 +8,10 @@ use service_kit::Clock;
 use tempfile::TempDir;
 
 use super::pool::PATIENCE;
-use super::{Connections, Database, NewAccount, Order, Position, UserStore};
+use super::{By, Connections, Database, Listing, NewAccount, Order, Rights, UserStore};
 use crate::IdentityError;
 use crate::password::PasswordHash;
-use crate::user::{Email, Login, User, UserId, Username};
+use crate::user::{Email, Login, User, UserId, Username, email_key, username_key};
 
 /// A store on a SQLite file of its own.
 async fn sqlite() -> (UserStore, Clock, TempDir) {
@@ -47,6 +47,10 @@ async fn keeps_the_contract(users: &UserStore, clock: &Clock) {
     deleting_leaves_nothing_but_the_outbox(users, clock).await;
     an_older_hash_does_not_replace_a_newer_one(users).await;
     the_list_is_ordered_and_goes_on_behind_any_place(users, clock).await;
+    a_search_finds_what_contains_it_and_no_wildcards(users).await;
+    losing_a_role_ends_sessions_and_gaining_one_does_not(users, clock).await;
+    of_two_new_passwords_at_once_one_is_stored(users).await;
+    another_name_is_unique_too(users, clock).await;
     an_outbox_row_is_postponed_and_forgotten(users, clock).await;
 }
 
@@ -182,18 +186,189 @@ async fn the_list_is_ordered_and_goes_on_behind_any_place(users: &UserStore, clo
     for name in ["list1", "list2", "list3"] {
         make(users, name).await;
     }
-    let all = users.page(Order::OldestFirst, None, 1000).await.unwrap();
-    let place = |user: &User| (user.updated, user.id.to_string());
-    assert!(all.is_sorted_by_key(place) && all.len() > 6);
-    let ids = |users: &[User]| users.iter().map(|user| user.id).collect::<Vec<_>>();
-    for (index, user) in all.iter().enumerate() {
-        let behind = Some(Position::behind(user));
-        let later = users.page(Order::OldestFirst, behind.clone(), 2).await.unwrap();
-        assert_eq!(ids(&later), ids(&all[index + 1..all.len().min(index + 3)]));
-        let mut earlier = users.page(Order::NewestFirst, behind, 1000).await.unwrap();
-        earlier.reverse();
-        assert_eq!(ids(&earlier), ids(&all[..index]));
+    for by in [By::Updated, By::Created, By::Username, By::Email] {
+        let listing = |descending| Listing {
+            order: Order { by, descending },
+            search: None,
+        };
+        let all = users.page(listing(false), None, 1000).await.unwrap();
+        let place = |user: &User| match by {
+            By::Updated => (user.updated.as_microsecond(), String::new(), user.id.to_string()),
+            By::Created => (0, String::new(), user.id.to_string()),
+            By::Username => (0, username_key(&user.username), user.id.to_string()),
+            By::Email => (0, email_key(&user.email), user.id.to_string()),
+        };
+        assert!(all.is_sorted_by_key(place) && all.len() > 6, "{by:?}");
+        let ids = |users: &[User]| users.iter().map(|user| user.id).collect::<Vec<_>>();
+        for (index, user) in all.iter().enumerate() {
+            let behind = Some(listing(false).order.behind(user));
+            let later = users.page(listing(false), behind.clone(), 2).await.unwrap();
+            assert_eq!(ids(&later), ids(&all[index + 1..all.len().min(index + 3)]));
+            let mut earlier = users.page(listing(true), behind, 1000).await.unwrap();
+            earlier.reverse();
+            assert_eq!(ids(&earlier), ids(&all[..index]));
+        }
     }
+}
+
+async fn a_search_finds_what_contains_it_and_no_wildcards(users: &UserStore) {
+    users
+        .create(account("100%_sure\\", "percent@search.example"))
+        .await
+        .unwrap();
+    users
+        .create(account("Searched É", "plain@SEARCH.example"))
+        .await
+        .unwrap();
+    for (search, found) in [
+        ("search.EXAMPLE", &["100%_sure\\", "Searched É"][..]),
+        ("searched e\u{301}", &["Searched É"]),
+        ("0%_S", &["100%_sure\\"]),
+        ("sure\\", &["100%_sure\\"]),
+        ("1%e", &[]),
+        ("100__sure", &[]),
+    ] {
+        let listing = Listing {
+            order: Order {
+                by: By::Username,
+                descending: false,
+            },
+            search: Some(search.to_owned()),
+        };
+        let page = users.page(listing, None, 1000).await.unwrap();
+        let names: Vec<_> = page.iter().map(|user| user.username.as_str()).collect();
+        assert_eq!(names, found, "{search}");
+    }
+}
+
+async fn losing_a_role_ends_sessions_and_gaining_one_does_not(users: &UserStore, clock: &Clock) {
+    let made = make(users, "rights").await;
+    clock.advance(Duration::from_secs(1));
+    let roles = |roles: &[&str]| Some(roles.iter().map(|&role| role.to_owned()).collect());
+    let mut epoch = 0;
+    for (rights, ends) in [
+        (
+            Rights {
+                roles: roles(&["auditor", "editor"]),
+                is_superuser: Some(true),
+                ..Rights::default()
+            },
+            false,
+        ),
+        (
+            Rights {
+                roles: roles(&["editor"]),
+                ..Rights::default()
+            },
+            true,
+        ),
+        (
+            Rights {
+                is_superuser: Some(false),
+                is_staff: Some(true),
+                ..Rights::default()
+            },
+            true,
+        ),
+        (
+            Rights {
+                is_active: Some(true),
+                roles: roles(&["editor", "reader"]),
+                ..Rights::default()
+            },
+            false,
+        ),
+        (
+            Rights {
+                is_staff: Some(false),
+                ..Rights::default()
+            },
+            true,
+        ),
+    ] {
+        epoch += i64::from(ends);
+        let user = users.set_rights(made.id, rights).await.unwrap().unwrap();
+        assert_eq!((user.epoch, user.updated), (epoch, clock.now()));
+        assert_eq!(
+            users.find_by_id(made.id).await.unwrap().map(|user| user.epoch),
+            Some(epoch)
+        );
+    }
+    let user = users.find_by_id(made.id).await.unwrap().unwrap();
+    assert_eq!((user.is_active, user.is_staff, user.is_superuser), (true, false, false));
+    assert_eq!(user.roles, ["editor", "reader"]);
+    let told: Vec<_> = (1..=epoch).map(|epoch| (epoch, Reason::Administrator)).collect();
+    // All were written at one time of the standing clock.
+    let mut written = outbox_of(users, made.id).await;
+    written.sort_by_key(|(epoch, _)| *epoch);
+    assert_eq!(written, told);
+}
+
+async fn of_two_new_passwords_at_once_one_is_stored(users: &UserStore) {
+    let read = make(users, "password").await;
+    let change = |hash: &str| users.set_password(&read, PasswordHash(hash.to_owned()), Some("the session".to_owned()));
+    let outcomes = tokio::join!(change("first"), change("second"));
+    let stored = (outcomes.0.unwrap(), outcomes.1.unwrap());
+    let user = users.find_by_id(read.id).await.unwrap().unwrap();
+    let expected = match stored {
+        (true, false) => "first",
+        (false, true) => "second",
+        both => panic!("{both:?}"),
+    };
+    assert_eq!((user.password.0.as_str(), user.epoch), (expected, 1));
+    let rows = users.pending(None).await.unwrap();
+    let told: Vec<_> = rows
+        .iter()
+        .map(|row| row.request().unwrap())
+        .filter(|request| request.subject == read.id.to_string())
+        .map(|request| (request.epoch, request.reason, request.except))
+        .collect();
+    assert_eq!(told, [(1, Reason::PasswordChanged, Some("the session".to_owned()))]);
+    users.deactivate(read.id).await.unwrap();
+    let inactive = users.find_by_id(read.id).await.unwrap().unwrap();
+    assert!(
+        !users
+            .set_password(&inactive, PasswordHash("third".to_owned()), None)
+            .await
+            .unwrap()
+    );
+}
+
+async fn another_name_is_unique_too(users: &UserStore, clock: &Clock) {
+    let (ada, _) = (make(users, "renamed").await, make(users, "neighbour").await);
+    clock.advance(Duration::from_secs(1));
+    let rename = async |username: Option<&str>, email: Option<&str>| {
+        let username = username.map(|text| Username::parse(text).unwrap());
+        let email = email.map(|text| Email::parse(text).unwrap());
+        users.rename(ada.id, username, email).await
+    };
+    for (username, email, expected) in [
+        (Some("NEIGHBOUR"), None, (true, false)),
+        (None, Some("Neighbour@example.com"), (false, true)),
+        (Some("neighbour"), Some("neighbour@example.com"), (true, true)),
+        (Some("renamed"), Some("neighbour@example.com"), (false, true)),
+    ] {
+        match rename(username, email).await {
+            Err(IdentityError::Taken { username, email }) => assert_eq!((username, email), expected),
+            other => panic!("{other:?}"),
+        }
+    }
+    let user = rename(Some("Renamed"), None).await.unwrap().unwrap();
+    assert_eq!(
+        (user.username.as_str(), user.email.as_str()),
+        ("Renamed", "renamed@example.com")
+    );
+    assert_eq!((user.created, user.updated, user.epoch), (ada.created, clock.now(), 0));
+    rename(Some("another"), Some("another@example.com")).await.unwrap();
+    assert!(
+        users
+            .find_by_login(Login::email("ANOTHER@example.com"))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(users.find_by_login(Login::username("renamed")).await.unwrap().is_none());
+    assert!(users.rename(UserId::new(0), None, None).await.unwrap().is_none());
 }
 
 async fn an_outbox_row_is_postponed_and_forgotten(users: &UserStore, clock: &Clock) {

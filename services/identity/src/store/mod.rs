@@ -1,11 +1,14 @@
 //! The users' database: Postgres or SQLite, one set of queries, every one of them off the async threads.
 
+mod change;
 mod connection;
 #[cfg(test)]
 mod contract;
+mod list;
 mod outbox;
 mod pool;
 mod schema;
+mod tally;
 mod users;
 
 use std::sync::Arc;
@@ -17,13 +20,15 @@ use diesel::r2d2::R2D2Connection;
 use diesel::result::Error;
 use service_kit::Clock;
 use service_kit::blocking::BlockingPool;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
+pub(crate) use change::Rights;
 use connection::AnyConnection;
 pub(crate) use connection::{BadUrl, Database};
+pub(crate) use list::{By, Listing, Order, Position};
 pub(crate) use outbox::Pending;
 use pool::Connections;
-pub(crate) use users::{NewAccount, Order, Position};
+pub(crate) use users::NewAccount;
 
 use crate::{Config, IdentityError};
 
@@ -40,6 +45,7 @@ pub(crate) struct UserStore {
     threads: BlockingPool,
     clock: Clock,
     outbox_filled: Arc<Notify>,
+    delivery: Arc<Mutex<()>>,
 }
 
 impl UserStore {
@@ -61,6 +67,7 @@ impl UserStore {
             threads,
             clock,
             outbox_filled: Arc::default(),
+            delivery: Arc::default(),
         })
     }
 
@@ -72,6 +79,11 @@ impl UserStore {
     /// Waits until this process has put something into the outbox.
     pub(crate) async fn outbox_filled(&self) {
         self.outbox_filled.notified().await;
+    }
+
+    /// Waits until nobody else in this process empties the outbox, so that nothing is told twice for no reason.
+    pub(crate) async fn turn_to_deliver(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.delivery).lock_owned().await
     }
 
     /// The time now, in microseconds since the epoch.

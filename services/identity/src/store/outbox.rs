@@ -42,18 +42,21 @@ impl Pending {
     }
 }
 
-/// Notes, in the caller's transaction, that the sessions of `subject` that are older than `epoch` must end.
+/// Notes, in the caller's transaction, that the sessions of `subject` that are older than `epoch` must end, but for
+/// the session `except`.
 pub(super) fn revoke(
     connection: &mut AnyConnection,
     subject: &str,
     epoch: i64,
     reason: Reason,
+    except: Option<&str>,
     now: i64,
 ) -> QueryResult<()> {
     let request = RevokeSubjectRequest {
         subject: subject.to_owned(),
         epoch,
         reason,
+        except: except.map(str::to_owned),
     };
     let payload =
         serde_json::to_string(&request).map_err(|error| diesel::result::Error::SerializationError(error.into()))?;

@@ -204,6 +204,7 @@ async fn open_session(request: HttpRequest, asked: Json<OpenSessionRequest>, sta
     HttpResponse::Ok().json(TokenPair {
         access: state.access_token(&asked.subject, &asked.roles),
         refresh: format!("pcr_{}", random::hex(&random::bytes::<16>())),
+        refresh_expires_in: 86_400,
     })
 }
 

@@ -21,7 +21,7 @@ async fn whoever_registers_gets_the_account_and_a_session() {
         answer.body["user"],
         json!({
             "id": answer.body["user"]["id"], "username": "ada", "email": "ada@example.com", "is_active": true,
-            "created": now, "updated": now,
+            "is_staff": false, "is_superuser": false, "roles": [], "created": now, "updated": now,
         })
     );
     assert!(

@@ -42,7 +42,17 @@ async fn a_user_sees_the_own_account_and_no_other() {
     assert_eq!((own.status.as_u16(), &own.body), (200, &ada["user"]));
     assert_eq!(
         own.keys(),
-        ["id", "username", "email", "is_active", "created", "updated"]
+        [
+            "id",
+            "username",
+            "email",
+            "is_active",
+            "created",
+            "updated",
+            "is_staff",
+            "is_superuser",
+            "roles"
+        ]
     );
     assert_eq!(service.get(path(&ada).trim_end_matches('/'), token).await.status, 200);
     service
