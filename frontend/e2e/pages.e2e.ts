@@ -169,6 +169,8 @@ describe('the devices', () => {
     expect(await page.getByRole('listitem').count()).toBe(3);
     await page.getByRole('button', { name: 'Sign out Safari on iPhone' }).click();
     await page.getByText('Safari on iPhone is signed out.').waitFor();
+    // The button that was pressed is gone; whoever works with the keyboard is not lost.
+    expect(await page.evaluate(() => document.activeElement?.tagName)).toBe('H1');
     await page.getByRole('button', { name: 'Sign out the other device' }).waitFor();
     expect(await page.getByRole('listitem').count()).toBe(2);
     const refused = await installation.fetch('/home', { headers: { Authorization: `Bearer ${access}` } });

@@ -42,7 +42,9 @@ for (const [device, viewport] of Object.entries(SIZES)) {
         await go(page);
         await page.evaluate(() => document.fonts.ready);
         const path = join(DIRECTORY, `${name}-${device}-${colorScheme}.png`);
-        await page.screenshot({ path, fullPage: true, animations: 'disabled' });
+        // A dialog's backdrop covers what can be seen, not what can be scrolled to.
+        const fullPage = (await page.getByRole('dialog').count()) === 0;
+        await page.screenshot({ path, fullPage, animations: 'disabled' });
       }
       await context.close();
     });

@@ -9,6 +9,11 @@ interface Props {
   children?: ReactNode;
 }
 
+/** Gives the focus to the title, when what had it is about to go. */
+export function focusTitle(): void {
+  document.querySelector('h1')?.focus();
+}
+
 /** The first page of a visit leaves the focus to the browser; those that come after it take it. */
 let isFirst = true;
 
