@@ -16,6 +16,9 @@ export default defineConfig({
     target: 'es2023',
     cssTarget: ['chrome123', 'firefox120', 'safari17.5'],
   },
-  server: { proxy: Object.fromEntries(API.map((path) => [path, GATEWAY])) },
+  server: {
+    // With the page's own Host, so that the gateway sees that its cookies are asked for from the same origin.
+    proxy: Object.fromEntries(API.map((path) => [path, { target: GATEWAY, changeOrigin: false }])),
+  },
   test: { include: ['src/**/*.test.ts'], environment: 'node' },
 });

@@ -1,6 +1,7 @@
 /// What each page is for, done once from end to end.
+import { stat } from 'node:fs/promises';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import { Traffic, atHome, fillLogin, freshContext, heading, launch, signIn, takeFaults } from './browser.ts';
 import { Installation, PASSWORD } from './installation.ts';
 import { login, populate } from './people.ts';
@@ -81,6 +82,23 @@ describe('the navigation', () => {
     await heading(page, 'There is no way through here').waitFor();
     await page.getByRole('link', { name: 'Go home' }).click();
     await heading(page, 'Sign in').waitFor();
+  });
+});
+
+describe('the first page', () => {
+  it.each(['/login', '/'])('at %s loads less than 120 kB of JavaScript', async (path) => {
+    const page = path === '/' ? await signIn(context, 'grace') : await context.newPage();
+    const scripts: string[] = [];
+    page.on('request', (request) => {
+      if (request.resourceType() === 'script') scripts.push(new URL(request.url()).pathname);
+    });
+    await page.goto(path);
+    await (path === '/' ? atHome(page) : heading(page, 'Sign in').waitFor());
+    expect(scripts.length).toBeGreaterThan(1);
+    const sizes = await Promise.all(
+      scripts.map(async (script) => (await stat(`${inject('webRoot')}${script}.br`)).size),
+    );
+    expect(sizes.reduce((sum, size) => sum + size)).toBeLessThan(120_000);
   });
 });
 

@@ -216,6 +216,13 @@ describe('a refresh that fails', () => {
     expect(server.count('/a')).toBe(0);
   });
 
+  it('with 401 because the cookie is gone signs out too, and says that the session is over', async () => {
+    const tab = await signedIn();
+    server.on(REFRESH, () => refusal(401, 'not_authenticated'));
+    await tab.retry();
+    expect(tab.snapshot).toMatchObject({ ending: { cause: 'ended', code: 'not_authenticated' } });
+  });
+
   it('is tried again no sooner than Retry-After says, and then works', async () => {
     const tab = await signedIn();
     server.on(REFRESH, () => refusal(503, 'store_unavailable', { 'Retry-After': '20' }));

@@ -56,7 +56,10 @@ describe('listening', () => {
   it('ends when somebody signs out', async () => {
     server.on('/api/auth/logout', () => new Response(null, { status: 205 }));
     const tab = await signedIn();
+    const listening = server.requests.find(({ path }) => path === EVENTS);
+    expect(listening?.signal?.aborted).toBe(false);
     await tab.signOut();
+    expect(listening?.signal?.aborted).toBe(true);
     await pass(120_000);
     expect(server.count(EVENTS)).toBe(1);
   });

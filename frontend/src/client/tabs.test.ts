@@ -43,6 +43,17 @@ describe('tabs that refresh', () => {
     expect(server.count(REFRESH)).toBe(2);
   });
 
+  it('do not keep the others waiting', async () => {
+    const tabs = await signedIn(3);
+    server.good = 'another';
+    const answers = tabs.map((tab) => tab.json('/a'));
+    let done = false;
+    void Promise.all(answers).then(() => (done = true));
+    // The refresh takes 20 ms, and each message between tabs one.
+    await pass(30);
+    expect(done).toBe(true);
+  });
+
   it('before the token dies share one refresh, each time', async () => {
     await signedIn(4);
     for (let round = 1; round <= 5; round += 1) {
@@ -84,6 +95,33 @@ describe('tabs that refresh', () => {
     expect(server.count(REFRESH)).toBe(2);
   });
 
+  it('without Web Locks still share it among the requests of each', async () => {
+    const tab = browser.tab({ locks: null });
+    void tab.restore();
+    await pass(50);
+    server.good = 'another';
+    const answers = Promise.all([1, 2, 3, 4, 5].map(() => tab.json('/a')));
+    await pass(50);
+    expect(await answers).toHaveLength(5);
+    expect(server.count(REFRESH)).toBe(2);
+  });
+
+  it('without Web Locks are not signed out by an answer that another login has overtaken', async () => {
+    const tab = browser.tab({ locks: null });
+    void tab.restore();
+    await pass(50);
+    server.on(REFRESH, async () => {
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      return refusal(401, 'token_not_valid');
+    });
+    void tab.retry();
+    await pass(500);
+    server.good = accessToken({ sid: 's2' });
+    browser.say({ type: 'session', access: server.good, remaining: 300_000 });
+    await pass(1_000);
+    expect(tab.snapshot).toMatchObject({ status: 'signed-in', sessionId: 's2' });
+  });
+
   it('take turns without BroadcastChannel', async () => {
     const tabs = [1, 2].map(() => browser.tab({ openChannel: () => null }));
     for (const tab of tabs) void tab.restore();
@@ -102,6 +140,43 @@ describe('tabs that refresh', () => {
     const answer = second?.json('/a');
     await pass(21_000);
     await expect(answer).resolves.toMatchObject({ body: { path: '/a' } });
+  });
+});
+
+describe('what a tab says that is behind the times', () => {
+  it('does not bring a session back', async () => {
+    const [first] = await signedIn(1);
+    await first?.signOut();
+    browser.say({ type: 'session', access: server.good, remaining: 200_000 });
+    await pass(10);
+    expect(first?.snapshot.status).toBe('signed-out');
+  });
+
+  it('does not replace a token by an older one', async () => {
+    const older = accessToken();
+    await pass(5_000);
+    const [first] = await signedIn(1);
+    browser.say({ type: 'session', access: older, remaining: 200_000 });
+    const answer = first?.json('/a');
+    await pass(50);
+    await expect(answer).resolves.toMatchObject({ body: { path: '/a' } });
+    expect(server.count('/a')).toBe(1);
+  });
+
+  it('does not make a token live longer than it does', async () => {
+    await signedIn(1);
+    server.good = accessToken();
+    browser.say({ type: 'session', access: server.good, remaining: 40_000 });
+    await pass(25_000);
+    expect(server.count(REFRESH)).toBe(2);
+  });
+
+  it('or does not make sense is not listened to', async () => {
+    const [first] = await signedIn(1);
+    for (const odd of [null, 'x', {}, { type: 'session' }, { type: 'session', access: 7, remaining: '1' }])
+      browser.say(odd);
+    await pass(10);
+    expect(first?.snapshot).toMatchObject({ status: 'signed-in', sessionId: 's1' });
   });
 });
 

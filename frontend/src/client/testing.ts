@@ -147,6 +147,11 @@ export class Browser {
     return client;
   }
 
+  /** Tells all tabs something, as another one that has not heard the latest news might. */
+  say(message: unknown): void {
+    for (const { hear } of this.#channels) hear(message);
+  }
+
   close(): void {
     for (const tab of this.#tabs) tab.close();
   }

@@ -6,8 +6,9 @@ const ORIGIN = 'https://app.invalid';
 
 /** `wanted` when it is a path of this app, otherwise `/`. Whatever could lead to another origin is not. */
 export function safeReturnPath(wanted: string | null): string {
-  if (wanted === null || !/^\/(?![/\\])/.test(wanted) || hasControls(wanted)) return '/';
+  if (wanted === null || !/^\/(?![/\\])/.test(wanted)) return '/';
   try {
+    // As a browser reads it: tabs and line ends are dropped, dot segments resolved.
     const { origin, pathname, search, hash } = new URL(wanted, ORIGIN);
     if (origin !== ORIGIN || pathname.startsWith('//') || NOT_BACK.has(pathname.replace(/\/+$/, '')))
       return '/';
@@ -21,9 +22,4 @@ export function safeReturnPath(wanted: string | null): string {
 export function loginPath(path: string): string {
   const back = safeReturnPath(path);
   return back === '/' ? '/login' : `/login?next=${encodeURIComponent(back)}`;
-}
-
-/** URL parsers drop tabs and line ends, which may then turn a path into something else. */
-function hasControls(text: string): boolean {
-  return Array.from(text).some((char) => char < ' ' || char === '\u007f');
 }

@@ -3,7 +3,7 @@ import { useEffect } from 'react';
 import { toProblem } from '../app/problem.ts';
 import { Button } from './Button.tsx';
 
-/** How long to wait before trying again when the server does not say. */
+/** How long to wait before trying again when the server does not say; somewhat longer, so that not all come at once. */
 const PAUSE = 5_000;
 
 interface Props {
@@ -17,7 +17,7 @@ export function Problem({ error, retry, busy }: Props) {
   const { detail, temporary, retryAfter } = toProblem(error);
   useEffect(() => {
     if (!temporary || busy) return;
-    const timer = setTimeout(retry, Math.max(retryAfter ?? 0, PAUSE));
+    const timer = setTimeout(retry, Math.max(retryAfter ?? 0, PAUSE) * (1 + Math.random() / 2));
     return () => clearTimeout(timer);
   }, [temporary, retryAfter, busy, retry]);
   return (
