@@ -102,7 +102,7 @@ pub struct RevokeSubjectRequest {
     pub epoch: i64,
     /// What refusals will say.
     pub reason: Reason,
-    /// A session that goes on all the same, with the new epoch.
+    /// A session that goes on all the same, until another change of the account ends it. Ignored if it is not one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub except: Option<String>,
 }

@@ -4,24 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::helpers::{PASSWORD, Portcullis, spawn};
+use crate::helpers::{PASSWORD, spawn};
 
 const BOTH: [&str; 2] = ["", "/"];
-
-async fn superuser(portcullis: &Portcullis, name: &str) -> String {
-    let accounts = portcullis_identity::Accounts::open(&portcullis.config.identity, portcullis.clock.clone())
-        .await
-        .unwrap();
-    let new = portcullis_identity::NewUser {
-        username: name.to_owned(),
-        email: format!("{name}@example.com"),
-        password: PASSWORD.into(),
-        is_superuser: true,
-        is_staff: true,
-    };
-    accounts.create(new).await.unwrap();
-    portcullis.client.login(name).await.access
-}
 
 #[tokio::test]
 async fn success_bodies_have_their_members_in_order_with_and_without_a_slash() {
@@ -35,7 +20,10 @@ async fn success_bodies_have_their_members_in_order_with_and_without_a_slash() {
         registered.expect(201, json!({}));
         let text = registered.json();
         assert_eq!(keys(&text), "user,refresh,token,access");
-        assert_eq!(keys(&text["user"]), "id,username,email,is_active,created,updated");
+        assert_eq!(
+            keys(&text["user"]),
+            "id,username,email,is_active,created,updated,is_staff,is_superuser,roles"
+        );
         assert_eq!(
             (&text["token"], registered.header("cache-control")),
             (&text["access"], "no-store")
@@ -472,7 +460,7 @@ async fn superusers_see_everybody_in_the_order_they_ask_for() {
     portcullis.clock.advance(Duration::from_secs(1));
     client.register("bob").await;
     portcullis.clock.advance(Duration::from_secs(1));
-    let root = superuser(&portcullis, "root").await;
+    let root = portcullis.superuser("root").await.access;
     let names = |value: Value| {
         let users = value.as_array().unwrap().clone();
         users

@@ -1,6 +1,7 @@
 //! The whole of Portcullis, through its gateway, as clients meet it.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod accounts;
 mod attacks;
 mod bad_input;
 mod contract;
@@ -14,5 +15,6 @@ mod process;
 mod replicas;
 mod rotation;
 mod service_accounts;
+mod sessions;
 mod topology;
 mod tutorials;

@@ -10,12 +10,13 @@ use portcullis::config::Config;
 use portcullis::data::DataDirectory;
 use portcullis::role::{self, All, Role};
 use portcullis_gateway::Upstream;
+use portcullis_identity::{Accounts, NewUser};
 use portcullis_test_servers::{Kept, PostgresDatabase, RedisDatabase, on_servers, runtime};
 use service_kit::{Clock, Running};
 use tempfile::TempDir;
 use url::Url;
 
-use crate::helpers::Client;
+use crate::helpers::{Client, PASSWORD, SignedIn};
 
 /// How long all roles may take to be ready, on a busy machine.
 const START: Duration = Duration::from_mins(1);
@@ -234,6 +235,20 @@ async fn replicated(config: &Config, clock: &Clock) -> Vec<Replica> {
 }
 
 impl Portcullis {
+    /// Makes a superuser as the operator's command does, and signs in.
+    pub(crate) async fn superuser(&self, name: &str) -> SignedIn {
+        let accounts = Accounts::open(&self.config.identity, self.clock.clone()).await.unwrap();
+        let new = NewUser {
+            username: name.to_owned(),
+            email: format!("{name}@example.com"),
+            password: PASSWORD.into(),
+            is_superuser: true,
+            is_staff: true,
+        };
+        accounts.create(new).await.unwrap();
+        self.client.login(name).await
+    }
+
     /// The base URL of each replica of a role.
     pub(crate) fn urls(&self, role: Role) -> Vec<String> {
         let of_role = self.replicas.iter().filter(|replica| replica.role == role);

@@ -10,7 +10,7 @@ use crate::store::StoreError;
 /// Why the token service did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The refresh token is not one of ours, or its session is gone and forgotten.
+    /// The token is not one of ours, or its session is gone and forgotten.
     #[error("Token is invalid")]
     InvalidToken,
     /// An access token where a refresh token belongs.
@@ -22,7 +22,10 @@ pub enum Error {
     /// The session has ended, for this reason.
     #[error("Token is blacklisted")]
     SessionEnded(Reason),
-    /// A superseded token was shown and refused.
+    /// A superseded token was shown, and its session has been ended for it.
+    #[error("Token is blacklisted")]
+    Reused,
+    /// A superseded token was shown and refused; its session lives on.
     #[error("Token is blacklisted")]
     Superseded,
     /// The token to log out with belongs to nobody who could be logged out by it.
@@ -31,6 +34,9 @@ pub enum Error {
     /// The session belongs to somebody else.
     #[error("The refresh token belongs to another user.")]
     AnothersSession,
+    /// The user has no live session of that id.
+    #[error("Not found.")]
+    NoSuchSession,
     /// A session was to be opened with an epoch older than one that is known.
     #[error("The account has changed meanwhile.")]
     StaleEpoch,
@@ -61,6 +67,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the refresh token that was shown is of no more use to anybody, so that a browser should forget it. After a
+    /// superseded one its session may have a successor, which the browser may hold by now.
+    #[must_use]
+    pub fn spends_refresh_token(&self) -> bool {
+        matches!(
+            self,
+            Self::InvalidToken | Self::WrongTokenType | Self::SessionExpired | Self::SessionEnded(_) | Self::Reused
+        )
+    }
+
     /// The same at the token endpoint, where a refresh token that is not good is an `invalid_grant`, and 400.
     #[must_use]
     pub fn of_grant(self) -> Self {
@@ -69,6 +85,7 @@ impl Error {
             | Self::WrongTokenType
             | Self::SessionExpired
             | Self::SessionEnded(_)
+            | Self::Reused
             | Self::Superseded => Self::InvalidGrant(self.to_string()),
             other => other,
         }
@@ -81,7 +98,7 @@ impl From<Error> for Problem {
         const INVALID: Option<&str> = Some("invalid_token");
         let text = error.to_string();
         match error {
-            Error::InvalidToken | Error::WrongTokenType | Error::SessionExpired | Error::Superseded => {
+            Error::InvalidToken | Error::WrongTokenType | Error::SessionExpired | Error::Reused | Error::Superseded => {
                 Self::unauthorized(NOT_VALID, text, INVALID)
             }
             Error::SessionEnded(Reason::Deactivated | Reason::Deleted) => Self::unauthorized(
@@ -92,6 +109,7 @@ impl From<Error> for Problem {
             Error::SessionEnded(_) => Self::unauthorized(NOT_VALID, text, INVALID),
             Error::CannotLogOut(_) => Self::bad_request(NOT_VALID, text),
             Error::AnothersSession => Self::new(StatusCode::FORBIDDEN, "permission_denied", text),
+            Error::NoSuchSession => Self::not_found(),
             Error::StaleEpoch => Self::new(StatusCode::CONFLICT, "stale_epoch", text),
             Error::InvalidClient => {
                 let challenge = "Basic realm=\"clients\"";

@@ -1,5 +1,6 @@
-//! What can be done with sessions: open, refresh, log out, end all of a subject's.
+//! What can be done with sessions: open, refresh, log out, list and end one's own, end all of a subject's.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,11 @@ impl std::fmt::Debug for Sessions {
             .field("windows", &self.windows)
             .finish_non_exhaustive()
     }
+}
+
+/// The session that an access token belongs to.
+fn session_of(bearer: &Claims) -> Option<SessionId> {
+    bearer.sid.as_deref()?.parse().ok()
 }
 
 fn after(now: i64, ttl: Duration) -> i64 {
@@ -96,7 +102,7 @@ impl Sessions {
                 log::warn!(user_id = subject.as_str(), session = token.session.to_string().as_str();
                     "a superseded refresh token was shown: the session is ended");
                 metrics::counter!("refresh_reuse_total").increment(1);
-                Err(Error::Superseded)
+                Err(Error::Reused)
             }
             Rotation::Denied => Err(Error::Superseded),
             Rotation::Ended(reason) => Err(Error::SessionEnded(reason)),
@@ -120,7 +126,7 @@ impl Sessions {
         }
         let ended = self
             .store
-            .end_session(token.session, Reason::LoggedOut, self.clock.now_ms())
+            .end_session(token.session, None, Reason::LoggedOut, self.clock.now_ms())
             .await?;
         if let Some(bearer) = bearer
             && ended
@@ -139,21 +145,69 @@ impl Sessions {
 
     /// Ends the session that a bearer token belongs to.
     pub async fn log_out(&self, bearer: &Claims) -> Result<(), Error> {
-        let session = bearer.sid.as_deref().and_then(|sid| sid.parse().ok());
-        let session: SessionId = session.ok_or(Error::CannotLogOut("The token belongs to no session."))?;
+        let session = session_of(bearer).ok_or(Error::CannotLogOut("The token belongs to no session."))?;
         // One that has ended meanwhile is what was asked for.
         self.store
-            .end_session(session, Reason::LoggedOut, self.clock.now_ms())
+            .end_session(session, None, Reason::LoggedOut, self.clock.now_ms())
             .await?;
         Ok(())
     }
 
-    /// Ends every session of a subject that is older than its new epoch. Gives how many.
+    /// Ends the session of a refresh token that a browser kept, and that of `bearer`, whichever there are; both have to
+    /// belong to one user. Where nothing is left to end, that is what was asked for.
+    pub async fn sign_out(&self, refresh: Option<&str>, bearer: Option<&Claims>) -> Result<(), Error> {
+        if let Some(refresh) = refresh {
+            match self.log_out_by_refresh_token(refresh, bearer).await {
+                Err(Error::CannotLogOut(_)) => {}
+                outcome => return outcome,
+            }
+        }
+        match bearer {
+            Some(bearer) => self.log_out(bearer).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The live sessions of `bearer`'s user, last used first.
+    pub async fn list(&self, bearer: &Claims) -> Result<Vec<Session>, Error> {
+        let mut sessions = self.store.list_sessions(&bearer.sub, self.clock.now_ms()).await?;
+        sessions.sort_by_cached_key(|session| {
+            (
+                Reverse(session.last_used_at),
+                Reverse(session.created_at),
+                session.id.to_string(),
+            )
+        });
+        Ok(sessions)
+    }
+
+    /// Ends a live session of `bearer`'s user.
+    pub async fn end_own(&self, bearer: &Claims, id: &str) -> Result<(), Error> {
+        let id = id.parse().map_err(|_| Error::NoSuchSession)?;
+        let now = self.clock.now_ms();
+        let ended = self
+            .store
+            .end_session(id, Some(&bearer.sub), Reason::LoggedOut, now)
+            .await?;
+        if ended { Ok(()) } else { Err(Error::NoSuchSession) }
+    }
+
+    /// Ends all sessions of `bearer`'s user but `bearer`'s own. One that has been ended cannot end the others any more.
+    pub async fn end_others(&self, bearer: &Claims) -> Result<(), Error> {
+        let own = session_of(bearer).ok_or(Error::InvalidToken)?;
+        let now = self.clock.now_ms();
+        let ended = self.store.end_others(&bearer.sub, own, Reason::LoggedOut, now).await?;
+        ended.map(drop).ok_or(Error::InvalidToken)
+    }
+
+    /// Ends every session of a subject that is older than its new epoch, but the one that is excepted. Gives how many.
     pub async fn end_subject(&self, request: &RevokeSubjectRequest) -> Result<u64, Error> {
+        // What is no session id is no session that could go on. Everything else has to end all the same.
+        let except = request.except.as_deref().and_then(|sid| sid.parse().ok());
         let now = self.clock.now_ms();
         Ok(self
             .store
-            .end_subject(&request.subject, request.epoch, request.reason, now)
+            .end_subject(&request.subject, request.epoch, except, request.reason, now)
             .await?)
     }
 

@@ -11,11 +11,11 @@ pub(crate) struct UserView {
     username: String,
     email: String,
     is_active: bool,
+    created: String,
+    updated: String,
     is_staff: bool,
     is_superuser: bool,
     roles: Vec<String>,
-    created: String,
-    updated: String,
 }
 
 impl From<&User> for UserView {
@@ -25,11 +25,11 @@ impl From<&User> for UserView {
             username: user.username.clone(),
             email: user.email.clone(),
             is_active: user.is_active,
+            created: format!("{:.6}", user.created),
+            updated: format!("{:.6}", user.updated),
             is_staff: user.is_staff,
             is_superuser: user.is_superuser,
             roles: user.roles.clone(),
-            created: format!("{:.6}", user.created),
-            updated: format!("{:.6}", user.updated),
         }
     }
 }

@@ -8,6 +8,7 @@ mod list;
 mod outbox;
 mod pool;
 mod schema;
+mod tally;
 mod users;
 
 use std::sync::Arc;

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use diesel::QueryResult;
 use diesel::r2d2::{ManageConnection, Pool, R2D2Connection};
 use diesel::result::DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
 use diesel::result::Error;
+use diesel::{ConnectionError, QueryResult};
 use service_kit::clock;
 
 use super::connection::{AnyConnection, Database};
+use super::tally::{Counted, End, Tally};
 use crate::IdentityError;
 
 /// How long the first query after the database went away waits for it; those that follow fail at once.
@@ -24,6 +25,8 @@ pub(super) struct Connections {
     pool: Pool<Manager>,
     is_away: AtomicBool,
     broken: Arc<LastBroken>,
+    // Behind the pool, so that it waits for what the pool leaves behind.
+    _end: End,
 }
 
 /// When a connection last turned out to be broken: the others may be as well.
@@ -42,29 +45,36 @@ impl LastBroken {
 }
 
 /// A connection, and when it last worked.
-struct Connection {
+struct Pooled {
     connection: AnyConnection,
     worked_at: Instant,
+    // Behind the connection, so that it counts until that is closed.
+    _counted: Counted,
 }
 
 struct Manager {
     database: Database,
     broken: Arc<LastBroken>,
+    tally: Arc<Tally>,
 }
 
 impl ManageConnection for Manager {
-    type Connection = Connection;
+    type Connection = Pooled;
     type Error = diesel::r2d2::Error;
 
-    fn connect(&self) -> Result<Connection, Self::Error> {
-        let connection = self.database.connect().map_err(diesel::r2d2::Error::ConnectionError)?;
-        Ok(Connection {
+    fn connect(&self) -> Result<Pooled, Self::Error> {
+        let over = || ConnectionError::BadConnection("the process is about to end".to_owned());
+        let counted = self.tally.count().ok_or_else(over);
+        let made = counted.and_then(|counted| Ok((self.database.connect()?, counted)));
+        let (connection, counted) = made.map_err(diesel::r2d2::Error::ConnectionError)?;
+        Ok(Pooled {
             connection,
             worked_at: clock::instant(),
+            _counted: counted,
         })
     }
 
-    fn is_valid(&self, held: &mut Connection) -> Result<(), Self::Error> {
+    fn is_valid(&self, held: &mut Pooled) -> Result<(), Self::Error> {
         // A file does not hang up. What worked a moment ago is not asked: that would double the queries.
         let is_trusted = matches!(held.connection, AnyConnection::Sqlite(_))
             || (held.worked_at.elapsed() < TRUSTED && self.broken.is_before(held.worked_at));
@@ -75,7 +85,7 @@ impl ManageConnection for Manager {
         Ok(())
     }
 
-    fn has_broken(&self, held: &mut Connection) -> bool {
+    fn has_broken(&self, held: &mut Pooled) -> bool {
         std::thread::panicking() || held.connection.is_broken()
     }
 }
@@ -83,14 +93,15 @@ impl ManageConnection for Manager {
 impl Connections {
     /// Up to `size` connections, whether or not the first can be made.
     pub(super) fn unchecked(database: Database, size: u32) -> Self {
-        let broken = Arc::default();
+        let (broken, end) = (Arc::default(), End::default());
         let manager = Manager {
             database,
             broken: Arc::clone(&broken),
+            tally: Arc::clone(&end.0),
         };
         let pool = Pool::builder()
             .max_size(size)
-            // None is made ahead of need: a connection in the making when the process ends takes OpenSSL down with it.
+            // None is made ahead of need, which the end would have to wait for.
             .min_idle(Some(0))
             .connection_timeout(PATIENCE)
             .test_on_check_out(true)
@@ -99,6 +110,7 @@ impl Connections {
             pool,
             is_away: AtomicBool::new(false),
             broken,
+            _end: end,
         }
     }
 

@@ -47,11 +47,11 @@ async fn a_user_sees_the_own_account_and_no_other() {
             "username",
             "email",
             "is_active",
+            "created",
+            "updated",
             "is_staff",
             "is_superuser",
-            "roles",
-            "created",
-            "updated"
+            "roles"
         ]
     );
     assert_eq!(service.get(path(&ada).trim_end_matches('/'), token).await.status, 200);

@@ -1,11 +1,12 @@
 //! `POST /api/auth/logout` and `/logout`: end the session, so that its access tokens are refused too.
 
-use actix_web::HttpResponse;
 use actix_web::http::{StatusCode, header};
 use actix_web::web::Data;
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use portcullis_client::{Caller, OptionalCaller};
-use service_kit::{Fields, Form, FromFields, Problem};
+use service_kit::{Fields, FromFields, Problem};
 
+use super::shown::{Shown, forget};
 use crate::sessions::Sessions;
 
 /// `{refresh}` or `{refresh_token}`, when either is there.
@@ -28,10 +29,19 @@ impl FromFields for LogoutRequest {
 }
 
 /// 205 as the frontends expect it; `Content-Length: 0` says that nothing follows (RFC 9110 section 15.3.6).
-fn reset_content() -> HttpResponse {
-    HttpResponse::build(StatusCode::RESET_CONTENT)
-        .insert_header((header::CONTENT_LENGTH, "0"))
-        .finish()
+fn reset_content() -> HttpResponseBuilder {
+    let mut response = HttpResponse::build(StatusCode::RESET_CONTENT);
+    response.insert_header((header::CONTENT_LENGTH, "0"));
+    response
+}
+
+/// The same to a browser, which forgets its cookie.
+fn reset_content_and_cookie() -> HttpResponse {
+    let mut response = reset_content();
+    for header in forget() {
+        response.insert_header(header);
+    }
+    response.finish()
 }
 
 fn required() -> Problem {
@@ -42,27 +52,44 @@ fn required() -> Problem {
 }
 
 /// `/api/auth/logout`: by a refresh token, by a bearer token, or by both, which must then belong to one user. A bearer
-/// token that is no longer good does not keep anybody from logging out.
+/// token that is no longer good does not keep anybody from logging out, nor does a cookie that is not.
 pub(super) async fn logout(
     sessions: Data<Sessions>,
     caller: OptionalCaller,
-    form: Form<LogoutRequest>,
+    shown: Shown<LogoutRequest>,
 ) -> Result<HttpResponse, Problem> {
-    match (&form.0.refresh, &caller.0) {
-        (Some(refresh), caller) => sessions.log_out_by_refresh_token(refresh, caller.as_deref()).await?,
-        (None, Some(caller)) => sessions.log_out(caller).await?,
-        (None, None) => return Err(required()),
+    let caller = caller.0.as_deref();
+    match shown {
+        Shown::Cookie(cookie) => {
+            sessions.sign_out(cookie.as_deref(), caller).await?;
+            Ok(reset_content_and_cookie())
+        }
+        Shown::Body(form) => {
+            match &form.refresh {
+                Some(refresh) => sessions.log_out_by_refresh_token(refresh, caller).await?,
+                None => sessions.log_out(caller.ok_or_else(required)?).await?,
+            }
+            Ok(reset_content().finish())
+        }
     }
-    Ok(reset_content())
 }
 
-/// `/logout`: asks for a bearer token, as Django REST framework's does, and for a refresh token of the same user.
+/// `/logout`: asks for a bearer token, as Django REST framework's does, and for a refresh token of the same user, which a
+/// cookie need not hold any more.
 pub(super) async fn logout_of_caller(
     sessions: Data<Sessions>,
     caller: Caller,
-    form: Form<LogoutRequest>,
+    shown: Shown<LogoutRequest>,
 ) -> Result<HttpResponse, Problem> {
-    let refresh = form.0.refresh.ok_or_else(required)?;
-    sessions.log_out_by_refresh_token(&refresh, Some(&caller)).await?;
-    Ok(reset_content())
+    match shown {
+        Shown::Cookie(cookie) => {
+            sessions.sign_out(cookie.as_deref(), Some(&caller)).await?;
+            Ok(reset_content_and_cookie())
+        }
+        Shown::Body(form) => {
+            let refresh = form.refresh.ok_or_else(required)?;
+            sessions.log_out_by_refresh_token(&refresh, Some(&caller)).await?;
+            Ok(reset_content().finish())
+        }
+    }
 }

@@ -1,8 +1,11 @@
 //! The one list of paths of the token service.
 
+mod end_other_sessions;
+mod end_session;
 mod feed;
 mod introspect;
 mod jwks;
+mod list_sessions;
 mod logout;
 mod metadata;
 mod oauth_token;
@@ -11,6 +14,7 @@ mod refresh;
 mod revoke;
 mod revoke_subject;
 mod service_account;
+mod shown;
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{Error, HttpResponse};
@@ -35,6 +39,18 @@ pub(crate) fn register(app: &mut ServiceConfig) {
         web::resource("/logout")
             .route(web::post().to(logout::logout_of_caller))
             .default_service(allow_only("POST, OPTIONS")),
+    )
+    .service(
+        web::resource("/api/auth/sessions")
+            .route(web::get().to(list_sessions::list_sessions))
+            .route(web::head().to(list_sessions::list_sessions))
+            .route(web::delete().to(end_other_sessions::end_other_sessions))
+            .default_service(allow_only("GET, HEAD, DELETE, OPTIONS")),
+    )
+    .service(
+        web::resource("/api/auth/sessions/{sid}")
+            .route(web::delete().to(end_session::end_session))
+            .default_service(allow_only("DELETE, OPTIONS")),
     )
     .service(
         web::resource("/.well-known/jwks.json")

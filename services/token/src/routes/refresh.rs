@@ -3,9 +3,12 @@
 use actix_web::HttpResponse;
 use actix_web::http::header;
 use actix_web::web::Data;
+use portcullis_client::{Delivery, TokenError};
 use serde::Serialize;
-use service_kit::{Fields, Form, FromFields, Problem};
+use service_kit::{Fields, FromFields, Problem};
 
+use super::shown::{Shown, forget};
+use crate::error::Error;
 use crate::sessions::Sessions;
 
 /// `{refresh}`
@@ -25,16 +28,40 @@ impl FromFields for RefreshRequest {
 #[derive(Serialize)]
 struct RefreshResponse {
     access: String,
-    refresh: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh: Option<String>,
 }
 
-/// Trades a refresh token for a fresh pair. The `Authorization` header plays no part: it may well have expired.
-pub(super) async fn refresh(sessions: Data<Sessions>, form: Form<RefreshRequest>) -> Result<HttpResponse, Problem> {
-    let pair = sessions.refresh(&form.0.refresh).await?;
-    Ok(HttpResponse::Ok()
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(RefreshResponse {
-            access: pair.access,
-            refresh: pair.refresh,
-        }))
+/// Trades a refresh token for a fresh pair, which goes back the way the old one came. The `Authorization` header plays no
+/// part: it may well have expired.
+pub(super) async fn refresh(sessions: Data<Sessions>, shown: Shown<RefreshRequest>) -> Result<HttpResponse, Problem> {
+    let (delivery, pair) = match shown {
+        Shown::Body(form) => (Delivery::Body, sessions.refresh(&form.refresh).await?),
+        Shown::Cookie(cookie) => {
+            let cookie = cookie.ok_or(TokenError::Missing)?;
+            (Delivery::Cookie, sessions.refresh(&cookie).await.map_err(forgetting)?)
+        }
+    };
+    let delivered = delivery.deliver(&pair);
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    if let Some(cookie) = delivered.cookie {
+        response.insert_header((header::SET_COOKIE, cookie));
+    }
+    Ok(response.json(RefreshResponse {
+        access: pair.access,
+        refresh: delivered.refresh,
+    }))
+}
+
+/// A cookie that is good for nothing any more is not kept; one that was not looked at is.
+fn forgetting(error: Error) -> Problem {
+    let spent = error.spends_refresh_token();
+    let problem = Problem::from(error);
+    if !spent {
+        return problem;
+    }
+    forget()
+        .into_iter()
+        .fold(problem, |problem, (name, value)| problem.header(name, &value))
 }

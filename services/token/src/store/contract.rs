@@ -1,5 +1,7 @@
 //! What every store must do, checked on two handles of one store: `one` and `other` are two processes.
 
+mod subject;
+
 use portcullis_client::wire::{Reason, Revocation, RevokedKind};
 
 use super::{Rotation, RotationTerms, Store, StoredClient};
@@ -19,7 +21,7 @@ pub(crate) async fn suite(one: &dyn Store, other: &dyn Store) {
     reuse_ends_the_session_or_not_as_the_terms_say(one, other).await;
     sessions_expire(one).await;
     ending_is_published_once(one, other).await;
-    ending_a_subject_is_final(one, other).await;
+    subject::suite(one, other).await;
     the_feed_resumes_and_starts_over(one, other).await;
     the_ring_is_replaced_against_its_version(one, other).await;
     clients_are_kept_and_deleted(one, other).await;
@@ -179,8 +181,8 @@ async fn ending_is_published_once(one: &dyn Store, other: &dyn Store) {
     let id = opened(one, "ended").await.id;
     let (_, before) = feed(one).await;
     let (a, b) = tokio::join!(
-        one.end_session(id, Reason::LoggedOut, T0),
-        other.end_session(id, Reason::LoggedOut, T0),
+        one.end_session(id, None, Reason::LoggedOut, T0),
+        other.end_session(id, None, Reason::LoggedOut, T0),
     );
     assert_eq!(i32::from(a.unwrap()) + i32::from(b.unwrap()), 1);
     let batch = other.revocations_after(Some(&before), T0).await.unwrap();
@@ -190,41 +192,10 @@ async fn ending_is_published_once(one: &dyn Store, other: &dyn Store) {
         Rotation::Ended(Reason::LoggedOut)
     );
     assert!(
-        !one.end_session(SessionId::new("nobody"), Reason::LoggedOut, T0)
+        !one.end_session(SessionId::new("nobody"), None, Reason::LoggedOut, T0)
             .await
             .unwrap()
     );
-}
-
-async fn ending_a_subject_is_final(one: &dyn Store, other: &dyn Store) {
-    let (first, second) = (opened(one, "left").await.id, opened(other, "left").await.id);
-    let stranger = opened(one, "stayed").await.id;
-    assert_eq!(one.end_subject("left", 1, Reason::Deactivated, T0).await.unwrap(), 2);
-    for id in [first, second] {
-        assert_eq!(
-            other.rotate(id, serial(0), terms(T0)).await.unwrap(),
-            Rotation::Ended(Reason::Deactivated)
-        );
-    }
-    granted(one.rotate(stranger, serial(0), terms(T0)).await.unwrap());
-    assert!(
-        !other.open_session(session("left", 0)).await.unwrap(),
-        "a login that began before is refused"
-    );
-    let renewed = session("left", 1);
-    assert!(other.open_session(renewed.clone()).await.unwrap());
-    assert_eq!(
-        other.end_subject("left", 1, Reason::Deactivated, T0).await.unwrap(),
-        0,
-        "again does nothing"
-    );
-    granted(one.rotate(renewed.id, serial(0), terms(T0)).await.unwrap());
-    assert_eq!(
-        other.end_subject("left", 0, Reason::Deactivated, T0).await.unwrap(),
-        0,
-        "an older epoch does nothing"
-    );
-    assert!(!one.open_session(session("left", 0)).await.unwrap());
 }
 
 async fn the_feed_resumes_and_starts_over(one: &dyn Store, other: &dyn Store) {
@@ -310,7 +281,7 @@ async fn what_expired_is_swept(one: &dyn Store, other: &dyn Store) {
     assert!(feed(one).await.0.is_empty());
     let (_, cursor) = feed(one).await;
     let id = opened(one, "after the sweep").await.id;
-    assert!(one.end_session(id, Reason::LoggedOut, T0).await.unwrap());
+    assert!(one.end_session(id, None, Reason::LoggedOut, T0).await.unwrap());
     assert_eq!(
         other
             .revocations_after(Some(&cursor), T0)

@@ -16,6 +16,8 @@ pub mod sqlite;
 
 /// How many revocations a piece of the feed holds at most, of each of its streams.
 const BATCH: u16 = 1000;
+/// How many sessions a list shows at most.
+const LISTED: u16 = 1000;
 /// How long a revocation outlives the last token it concerns: the largest leeway a verifier may have.
 const LEEWAY_MS: i64 = 60_000;
 
@@ -116,12 +118,43 @@ pub trait Store: Send + Sync {
     /// and publishes its revocation in the same step.
     async fn rotate(&self, id: SessionId, presented: Serial, terms: RotationTerms) -> Result<Rotation, StoreError>;
 
-    /// Ends a session and publishes its revocation. `false`: it was not live at `now`, and nothing changed.
-    async fn end_session(&self, id: SessionId, reason: Reason, now: i64) -> Result<bool, StoreError>;
+    /// The sessions of `subject` that are live at `now`, in any order; where there are very many, those that expire last.
+    async fn list_sessions(&self, subject: &str, now: i64) -> Result<Vec<Session>, StoreError>;
 
-    /// Ends every session of `subject` that was opened with an epoch below `epoch`, publishes their revocations, and
-    /// remembers the epoch, so that none can be opened with an older one. Gives how many ended. Doing it again does nothing.
-    async fn end_subject(&self, subject: &str, epoch: i64, reason: Reason, now: i64) -> Result<u64, StoreError>;
+    /// Ends a session, which has to be `subject`'s where one is named, and publishes its revocation. `false`: it is not, or
+    /// was not live at `now`, and nothing changed.
+    async fn end_session(
+        &self,
+        id: SessionId,
+        subject: Option<&str>,
+        reason: Reason,
+        now: i64,
+    ) -> Result<bool, StoreError>;
+
+    /// Ends every session of `subject` but `kept`, and publishes their revocations. Gives how many ended. `None`: `kept`
+    /// is not a session of `subject` that is live at `now`, and nothing changed; of two sessions that end each other, one
+    /// stays. A session that is opened meanwhile either ends, or was opened after.
+    async fn end_others(
+        &self,
+        subject: &str,
+        kept: SessionId,
+        reason: Reason,
+        now: i64,
+    ) -> Result<Option<u64>, StoreError>;
+
+    /// Ends every session of `subject` whose epoch is below `epoch`, publishes their revocations, and remembers the epoch,
+    /// so that none can be opened with an older one. Gives how many ended.
+    ///
+    /// The session `except`, if it is one of them and live at `now`, goes on, and keeps its epoch: it survives this change
+    /// of the account and no other. So any number of these, each any number of times, come to the same in every order.
+    async fn end_subject(
+        &self,
+        subject: &str,
+        epoch: i64,
+        except: Option<SessionId>,
+        reason: Reason,
+        now: i64,
+    ) -> Result<u64, StoreError>;
 
     /// Publishes a revocation that is not of a session.
     async fn revoke(&self, revocation: Revocation) -> Result<(), StoreError>;

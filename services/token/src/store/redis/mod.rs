@@ -26,7 +26,7 @@ use self::line::Line;
 use self::position::Position;
 use self::records::Entry;
 use self::target::Target;
-use super::{BATCH, Batch, LEEWAY_MS, Rotation, RotationTerms, Store, StoreError, StoredClient, StoredRing};
+use super::{BATCH, Batch, LEEWAY_MS, LISTED, Rotation, RotationTerms, Store, StoreError, StoredClient, StoredRing};
 use crate::config::OnReuse;
 use crate::keys::StoredKey;
 use crate::rotation::{MAX_REISSUES, Serial};
@@ -189,7 +189,31 @@ impl Store for RedisStore {
         })
     }
 
-    async fn end_session(&self, id: SessionId, reason: Reason, now: i64) -> Result<bool, StoreError> {
+    async fn list_sessions(&self, subject: &str, now: i64) -> Result<Vec<Session>, StoreError> {
+        let shard = self.layout.of_subject(subject);
+        let mut script = scripts::LIST_SESSIONS.key(shard.index(subject));
+        script.arg(shard.session_prefix()).arg(now).arg(LISTED);
+        let found: Vec<Vec<String>> = self.line.run(&script).await?;
+        let mut sessions = Vec::with_capacity(found.len());
+        for fields in found {
+            let mut fields = fields.into_iter();
+            let id = fields.next().as_deref().map(str::parse).transpose();
+            let id = id.ok().flatten().context("a session without an id that makes sense")?;
+            let session = records::session(id, &pairs(&mut fields))?;
+            if session.is_live(now) {
+                sessions.push(session);
+            }
+        }
+        Ok(sessions)
+    }
+
+    async fn end_session(
+        &self,
+        id: SessionId,
+        subject: Option<&str>,
+        reason: Reason,
+        now: i64,
+    ) -> Result<bool, StoreError> {
         let shard = self.layout.of_session(id);
         let mut script = scripts::END_SESSION.key(shard.session(id));
         script.key(shard.stream());
@@ -199,10 +223,44 @@ impl Store for RedisStore {
             .arg(self.line.channel())
             .arg(LEEWAY_MS);
         script.arg(now).arg(reason.as_str());
+        if let Some(subject) = subject {
+            script.arg(subject);
+        }
         Ok(self.line.run(&script).await?)
     }
 
-    async fn end_subject(&self, subject: &str, epoch: i64, reason: Reason, now: i64) -> Result<u64, StoreError> {
+    async fn end_others(
+        &self,
+        subject: &str,
+        kept: SessionId,
+        reason: Reason,
+        now: i64,
+    ) -> Result<Option<u64>, StoreError> {
+        let shard = self.layout.of_subject(subject);
+        if shard != self.layout.of_session(kept) {
+            // No session of theirs is elsewhere.
+            return Ok(None);
+        }
+        let mut script = scripts::END_OTHERS.key(shard.session(kept));
+        script.key(shard.index(subject)).key(shard.stream());
+        script
+            .arg(kept.to_string())
+            .arg(subject)
+            .arg(shard.session_prefix())
+            .arg(self.line.channel())
+            .arg(LEEWAY_MS);
+        script.arg(now).arg(reason.as_str());
+        Ok(self.line.run(&script).await?)
+    }
+
+    async fn end_subject(
+        &self,
+        subject: &str,
+        epoch: i64,
+        except: Option<SessionId>,
+        reason: Reason,
+        now: i64,
+    ) -> Result<u64, StoreError> {
         let shard = self.layout.of_subject(subject);
         let mut script = scripts::END_SUBJECT.key(shard.epochs());
         script.key(shard.index(subject)).key(shard.stream());
@@ -212,6 +270,9 @@ impl Store for RedisStore {
             .arg(self.line.channel())
             .arg(LEEWAY_MS);
         script.arg(now).arg(reason.as_str()).arg(epoch);
+        if let Some(except) = except {
+            script.arg(except.to_string());
+        }
         Ok(self.line.run(&script).await?)
     }
 

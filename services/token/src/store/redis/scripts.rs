@@ -20,8 +20,12 @@ scripts! {
     OPEN = "open.lua";
     /// Shows a refresh token.
     ROTATE = "rotate.lua";
+    /// Reads a subject's sessions.
+    LIST_SESSIONS = "list_sessions.lua";
     /// Ends one session.
     END_SESSION = "end_session.lua";
+    /// Ends a subject's sessions but one.
+    END_OTHERS = "end_others.lua";
     /// Ends a subject's sessions of older epochs.
     END_SUBJECT = "end_subject.lua";
     /// Publishes a revocation that is not of a session.

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use self::rows::{ClientRow, KeyRow, RevocationRow, SessionRow};
 use self::schema::{clients, feed, keys, revocations, sessions, subjects};
-use super::{BATCH, Batch, LEEWAY_MS, Rotation, RotationTerms, Store, StoreError, StoredClient, StoredRing};
+use super::{BATCH, Batch, LEEWAY_MS, LISTED, Rotation, RotationTerms, Store, StoreError, StoredClient, StoredRing};
 use crate::config::OnReuse;
 use crate::keys::StoredKey;
 use crate::rotation::{Serial, Step, decide};
@@ -184,6 +184,30 @@ fn end(connection: &mut SqliteConnection, session: &Session, reason: Reason) -> 
     insert_revocation(connection, &revocation)
 }
 
+/// Ends the sessions of `subject` that have not ended and that `spares` does not spare. Gives how many.
+fn end_each(
+    connection: &mut SqliteConnection,
+    subject: &str,
+    reason: Reason,
+    now: i64,
+    spares: impl Fn(&Session) -> bool,
+) -> QueryResult<u64> {
+    let rows = sessions::table
+        .filter(sessions::subject.eq(subject).and(sessions::end_reason.is_null()))
+        .load::<SessionRow>(connection)?;
+    let mut ended = 0;
+    for row in rows {
+        let session = row.read()?;
+        // One that has expired may still have an access token that has not.
+        let matters = session.is_live(now) || session.access_expires_at.saturating_add(LEEWAY_MS) > now;
+        if matters && !spares(&session) {
+            end(connection, &session, reason)?;
+            ended += 1;
+        }
+    }
+    Ok(ended)
+}
+
 fn find(connection: &mut SqliteConnection, id: SessionId) -> QueryResult<Option<Session>> {
     let row = sessions::table
         .find(id.to_string())
@@ -262,15 +286,65 @@ impl Store for SqliteStore {
         Ok(rotation)
     }
 
-    async fn end_session(&self, id: SessionId, reason: Reason, now: i64) -> Result<bool, StoreError> {
+    async fn list_sessions(&self, subject: &str, now: i64) -> Result<Vec<Session>, StoreError> {
+        let subject = subject.to_owned();
+        self.read(move |connection| {
+            let rows = sessions::table
+                .filter(sessions::subject.eq(subject).and(sessions::end_reason.is_null()))
+                .filter(
+                    sessions::idle_expires_at
+                        .gt(now)
+                        .and(sessions::absolute_expires_at.gt(now)),
+                )
+                .order(sessions::idle_expires_at.desc())
+                .limit(LISTED.into())
+                .load::<SessionRow>(connection)?;
+            rows.into_iter().map(SessionRow::read).collect()
+        })
+        .await
+    }
+
+    async fn end_session(
+        &self,
+        id: SessionId,
+        subject: Option<&str>,
+        reason: Reason,
+        now: i64,
+    ) -> Result<bool, StoreError> {
+        let subject = subject.map(str::to_owned);
         self.publish(move |connection| match find(connection, id)? {
-            Some(session) if session.is_live(now) => end(connection, &session, reason).map(|()| true),
+            Some(session) if session.is_live(now) && subject.is_none_or(|subject| subject == session.subject) => {
+                end(connection, &session, reason).map(|()| true)
+            }
             _ => Ok(false),
         })
         .await
     }
 
-    async fn end_subject(&self, subject: &str, epoch: i64, reason: Reason, now: i64) -> Result<u64, StoreError> {
+    async fn end_others(
+        &self,
+        subject: &str,
+        kept: SessionId,
+        reason: Reason,
+        now: i64,
+    ) -> Result<Option<u64>, StoreError> {
+        let subject = subject.to_owned();
+        self.publish(move |connection| {
+            let live = find(connection, kept)?.filter(|kept| kept.subject == subject && kept.is_live(now));
+            live.map(|kept| end_each(connection, &subject, reason, now, |session| session.id == kept.id))
+                .transpose()
+        })
+        .await
+    }
+
+    async fn end_subject(
+        &self,
+        subject: &str,
+        epoch: i64,
+        except: Option<SessionId>,
+        reason: Reason,
+        now: i64,
+    ) -> Result<u64, StoreError> {
         let subject = subject.to_owned();
         self.publish(move |connection| {
             diesel::sql_query(
@@ -280,20 +354,9 @@ impl Store for SqliteStore {
             .bind::<diesel::sql_types::Text, _>(&subject)
             .bind::<diesel::sql_types::BigInt, _>(epoch)
             .execute(connection)?;
-            let older = sessions::table
-                .filter(sessions::subject.eq(&subject).and(sessions::epoch.lt(epoch)))
-                .filter(sessions::end_reason.is_null())
-                .load::<SessionRow>(connection)?;
-            let mut ended = 0;
-            for row in older {
-                let session = row.read()?;
-                // One that has expired may still have an access token that has not.
-                if session.is_live(now) || session.access_expires_at.saturating_add(LEEWAY_MS) > now {
-                    end(connection, &session, reason)?;
-                    ended += 1;
-                }
-            }
-            Ok(ended)
+            end_each(connection, &subject, reason, now, |session| {
+                session.epoch >= epoch || (except == Some(session.id) && session.is_live(now))
+            })
         })
         .await
     }

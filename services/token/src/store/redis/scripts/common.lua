@@ -18,6 +18,29 @@ local function finish(session, index, stream, channel, id, reason, access_expire
   redis.call('ZREM', index, id)
 end
 
+-- Ends the sessions of an index that have not ended and that `spares` does not spare; gives how many. Their keys are in the
+-- same slot as the index that names them.
+local function finish_each(index, prefix, stream, channel, reason, now, leeway, spares)
+  local ended = 0
+  for _, id in ipairs(redis.call('ZRANGE', index, 0, -1)) do
+    local session = prefix .. id
+    local stored = redis.call('HMGET', session, 'epoch', 'idle_expires_at', 'absolute_expires_at', 'access_expires_at',
+      'ended')
+    if not stored[1] then
+      redis.call('ZREM', index, id)
+    elseif not stored[5] then
+      local access_expires_at = tonumber(stored[4])
+      local live = now < math.min(tonumber(stored[2]), tonumber(stored[3]))
+      -- One that has expired may still have an access token that has not.
+      if (live or access_expires_at + leeway > now) and not spares(id, tonumber(stored[1]), live) then
+        finish(session, index, stream, channel, id, reason, access_expires_at, leeway)
+        ended = ended + 1
+      end
+    end
+  end
+  return ended
+end
+
 -- Remembers a session, and its place among its subject's, until neither it nor a token of it can be alive.
 local function remember(session, index, id, now, idle_expires_at, access_expires_at, leeway)
   local last = math.max(idle_expires_at, access_expires_at + leeway)

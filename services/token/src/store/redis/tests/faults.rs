@@ -22,11 +22,11 @@ async fn what_was_acknowledged_survives_a_crash_of_redis() {
     let ring = store.ring().await.unwrap().version;
     assert!(store.replace_ring(ring, Vec::new()).await.unwrap());
     store
-        .end_subject("locked out", 7, Reason::Deactivated, T0)
+        .end_subject("locked out", 7, None, Reason::Deactivated, T0)
         .await
         .unwrap();
     granted(store.rotate(kept, serial(0), terms(T0)).await.unwrap());
-    assert!(store.end_session(gone, Reason::LoggedOut, T0).await.unwrap());
+    assert!(store.end_session(gone, None, Reason::LoggedOut, T0).await.unwrap());
     server.restart();
 
     let batch = eventually(|| store.revocations_after(Some(&before.cursor), T0)).await;

@@ -35,7 +35,7 @@ async fn sessions_vanish_and_the_feed_is_another() {
     let Some(server) = Server::start(DURABLE) else { return };
     let (store, other) = (server.store().await, server.store().await);
     let (live, ended) = (opened(&store, "live").await.id, opened(&store, "ended").await.id);
-    assert!(store.end_session(ended, Reason::LoggedOut, T0).await.unwrap());
+    assert!(store.end_session(ended, None, Reason::LoggedOut, T0).await.unwrap());
     let before = store.revocations_after(None, T0).await.unwrap();
     flush(&server).await;
 
@@ -97,7 +97,7 @@ async fn a_stream_that_was_lost_or_is_older_than_a_cursor_is_read_from_its_begin
         let mut store = server.store().await;
         store.layout = layout;
         let stayed = opened(&store, "stayed").await.id;
-        assert!(store.end_session(stayed, Reason::LoggedOut, T0).await.unwrap());
+        assert!(store.end_session(stayed, None, Reason::LoggedOut, T0).await.unwrap());
         store.revoke(revocation("lost")).await.unwrap();
         let (_, cursor) = feed(&store).await;
         server

@@ -158,7 +158,7 @@ async fn what_expires_is_forgotten_by_redis_and_nothing_else_is() {
     for part in [":session:", ":subject:"] {
         about(&lives(&server, part).await, 2 * HOUR);
     }
-    store.end_session(id, Reason::LoggedOut, T0 + 2000).await.unwrap();
+    store.end_session(id, None, Reason::LoggedOut, T0 + 2000).await.unwrap();
     about(&lives(&server, ":session:").await, 2 * HOUR);
 
     // The record outlives the last access token, since its revocation has to be possible until then.
@@ -167,7 +167,10 @@ async fn what_expires_is_forgotten_by_redis_and_nothing_else_is() {
     assert!(store.open_session(brief).await.unwrap());
     about(&lives(&server, ":subject:brief").await, 360_000);
 
-    store.end_subject("one", 1, Reason::Deactivated, T0).await.unwrap();
+    store
+        .end_subject("one", 1, None, Reason::Deactivated, T0)
+        .await
+        .unwrap();
     for part in [":epochs", ":meta", ":feed"] {
         assert_eq!(lives(&server, part).await, [None], "{part}");
     }
@@ -222,10 +225,12 @@ async fn every_step_is_one_round_trip() {
         count!("open", store.open_session(session));
         count!("find", store.find_session(id));
         count!("rotate", store.rotate(id, serial(0), terms(T0)));
-        count!("end a session", store.end_session(id, Reason::LoggedOut, T0));
+        count!("list", store.list_sessions("counted", T0));
+        count!("end the others", store.end_others("counted", id, Reason::LoggedOut, T0));
+        count!("end a session", store.end_session(id, None, Reason::LoggedOut, T0));
         count!(
             "end a subject",
-            store.end_subject("counted", 0, Reason::Deactivated, T0)
+            store.end_subject("counted", 0, Some(id), Reason::Deactivated, T0)
         );
         count!("revoke", store.revoke(revocation("counted")));
         count!("read the feed", store.revocations_after(None, T0));

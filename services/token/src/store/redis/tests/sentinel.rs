@@ -39,7 +39,7 @@ async fn the_store_follows_to_the_new_master() {
     let url = format!("redis-sentinel://127.0.0.1:{}/mine", sentinel.port());
     let store = RedisStore::open(&url, Duration::from_secs(5)).await.unwrap();
     let id = opened(&store, "followed").await.id;
-    assert!(store.end_session(id, Reason::LoggedOut, T0).await.unwrap());
+    assert!(store.end_session(id, None, Reason::LoggedOut, T0).await.unwrap());
     let cursor = store.revocations_after(None, T0).await.unwrap().cursor;
 
     // The sentinel can only promote what it knows of, and a replica only has what has reached it.

@@ -1,9 +1,10 @@
 //! Two token services on one Redis, and a verifier that follows one of them: what a client and a gateway see.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use portcullis_client::wire::{OpenSessionRequest, TokenPair};
-use portcullis_client::{Follower, FollowerConfig, TokenClient, TokenServiceError};
+use portcullis_client::{DELIVERY_HEADER, Follower, FollowerConfig, REFRESH_COOKIE, TokenClient, TokenServiceError};
 use redis::AsyncCommands;
 use reqwest::{Response, StatusCode};
 use secrecy::SecretString;
@@ -92,6 +93,13 @@ impl Replica {
         let request = reqwest::Client::new().post(format!("{}{path}", self.running.url()));
         request.json(&json!({ "refresh": refresh })).send().await.unwrap()
     }
+
+    async fn post_by_cookie(&self, path: &str, refresh: &str) -> Response {
+        let request = reqwest::Client::new().post(format!("{}{path}", self.running.url()));
+        let request = request.header(DELIVERY_HEADER, "cookie");
+        let cookie = format!("{REFRESH_COOKIE}={refresh}");
+        request.header("cookie", cookie).send().await.unwrap()
+    }
 }
 
 async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
@@ -112,20 +120,16 @@ async fn a_logout_through_one_replica_is_refused_by_who_follows_the_other() {
         follower.verifier().user(&pair.access).await.is_ok(),
         "both sign with the same keys"
     );
-    let renewed: TokenPair = other
-        .post("/api/auth/refresh", &pair.refresh)
-        .await
-        .json()
-        .await
-        .unwrap();
-    let logout = one.post("/api/auth/logout", &renewed.refresh).await;
+    let answer = other.post("/api/auth/refresh", &pair.refresh).await;
+    let renewed: HashMap<String, String> = answer.json().await.unwrap();
+    let logout = one.post("/api/auth/logout", &renewed["refresh"]).await;
     assert_eq!(logout.status(), StatusCode::RESET_CONTENT);
     until("the follower refuses both", || async {
         let verifier = follower.verifier();
-        verifier.user(&pair.access).await.is_err() && verifier.user(&renewed.access).await.is_err()
+        verifier.user(&pair.access).await.is_err() && verifier.user(&renewed["access"]).await.is_err()
     })
     .await;
-    let ended = other.post("/api/auth/refresh", &renewed.refresh).await;
+    let ended = other.post("/api/auth/refresh", &renewed["refresh"]).await;
     assert_eq!(ended.status(), StatusCode::UNAUTHORIZED);
 }
 
@@ -139,11 +143,19 @@ async fn while_redis_is_gone_the_answer_is_503_and_afterwards_everything_goes_on
     let pair = replica.log_in().await;
     server.kill();
     for path in ["/api/auth/refresh", "/api/auth/logout"] {
-        let refused = replica.post(path, &pair.refresh).await;
-        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
-        assert!(refused.headers().contains_key("retry-after"));
-        let said: serde_json::Value = refused.json().await.unwrap();
-        assert_eq!(said["code"], "store_unavailable");
+        for refused in [
+            replica.post(path, &pair.refresh).await,
+            replica.post_by_cookie(path, &pair.refresh).await,
+        ] {
+            assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            assert!(refused.headers().contains_key("retry-after"));
+            assert!(
+                !refused.headers().contains_key("set-cookie"),
+                "a browser keeps its token"
+            );
+            let said: serde_json::Value = refused.json().await.unwrap();
+            assert_eq!(said["code"], "store_unavailable");
+        }
     }
     assert!(
         follower.verifier().user(&pair.access).await.is_ok(),
