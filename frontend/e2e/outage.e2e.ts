@@ -32,7 +32,8 @@ it('the app says what is wrong, signs nobody out, and recovers by itself', async
 
   // What needs the token service says so.
   await other.getByRole('button', { name: 'Sign out Headless Chrome on Linux' }).click();
-  await other.getByRole('status').filter({ hasText: /[a-z]/ }).first().waitFor();
+  await other.getByRole('status').filter({ hasText: 'Dismiss' }).waitFor();
+  await other.getByText('This device').waitFor();
   expect(new URL(other.url()).pathname).toBe('/sessions');
 
   // The token cannot be refreshed.

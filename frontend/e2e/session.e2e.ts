@@ -128,8 +128,6 @@ describe('signing in', () => {
     await page.getByLabel('Email or username').focus();
     await page.keyboard.type('ada');
     await page.keyboard.press('Tab');
-    // The button that shows the password.
-    await page.keyboard.press('Tab');
     await page.keyboard.type(PASSWORD);
     await page.keyboard.press('Enter');
     await atHome(page);

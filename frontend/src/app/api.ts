@@ -69,8 +69,8 @@ export const api = createApi({
     changeMe: build.mutation<User, { username?: string; email?: string; current_password?: string }>({
       query: (changes) => patch('/api/auth/me', changes),
       async onQueryStarted(_, { dispatch, queryFulfilled }) {
-        const { data } = await queryFulfilled;
-        dispatch(api.util.updateQueryData('me', undefined, () => data));
+        const changed = await queryFulfilled.catch(() => null);
+        if (changed !== null) dispatch(api.util.updateQueryData('me', undefined, () => changed.data));
       },
     }),
     changePassword: build.mutation<null, { current_password: string; new_password: string }>({

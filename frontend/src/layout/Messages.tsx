@@ -4,6 +4,7 @@ import { useLocation } from 'react-router';
 import { client } from '../app/client.ts';
 import { dismissed, useAppDispatch, useAppSelector } from '../app/store.ts';
 import { Button } from '../ui/Button.tsx';
+import { focusTitle } from '../ui/Page.tsx';
 
 export function Messages() {
   const session = useAppSelector((state) => state.session);
@@ -26,7 +27,10 @@ export function Messages() {
         <Bar
           look={notice.kind === 'done' ? 'border-l-accent' : 'border-l-danger'}
           action="Dismiss"
-          act={() => dispatch(dismissed())}
+          act={() => {
+            dispatch(dismissed());
+            focusTitle();
+          }}
         >
           {notice.text}
         </Bar>
@@ -38,7 +42,7 @@ export function Messages() {
 function Bar(props: { look: string; action: string; act: () => void; children: string }) {
   return (
     <div
-      className={`card flex flex-wrap items-center gap-x-4 gap-y-2 border-l-4 py-2.5 pr-3 pl-4 ${props.look}`}
+      className={`card flex flex-wrap rounded-md items-center gap-x-4 gap-y-2 border-l-4 py-2.5 pr-3 pl-4 ${props.look}`}
     >
       <p className="min-w-48 grow text-[0.9375rem]">{props.children}</p>
       <Button small onClick={props.act}>

@@ -13,7 +13,7 @@ import { describeDevice } from '../lib/userAgent.ts';
 import { Badge } from '../ui/Badge.tsx';
 import { Button } from '../ui/Button.tsx';
 import { DeviceIcon } from '../ui/DeviceIcon.tsx';
-import { Page } from '../ui/Page.tsx';
+import { Page, focusTitle } from '../ui/Page.tsx';
 import { Problem } from '../ui/Problem.tsx';
 import { Skeleton } from '../ui/Skeleton.tsx';
 
@@ -44,6 +44,7 @@ function List({ devices }: { devices: readonly Device[] }) {
   const signOutOthers = async () => {
     try {
       await endOthers().unwrap();
+      focusTitle();
       dispatch(noticed({ kind: 'done', text: 'All your other devices are signed out.' }));
     } catch (error) {
       dispatch(noticed({ kind: 'failed', text: toProblem(error).detail }));
@@ -85,6 +86,7 @@ function Entry({ device }: { device: Device }) {
         return;
       }
       await end(device.id).unwrap();
+      focusTitle();
       dispatch(noticed({ kind: 'done', text: `${name} is signed out.` }));
     } catch (error) {
       dispatch(noticed({ kind: 'failed', text: toProblem(error).detail }));

@@ -65,11 +65,7 @@ function List({ me }: { me: User }) {
   return (
     <>
       <div className="mt-6 grid gap-4 sm:grid-cols-[1fr_auto]">
-        <Search
-          key={search === '' ? 'empty' : 'set'}
-          start={search}
-          changed={(text) => change('search', text, '')}
-        />
+        <Search start={search} changed={(text) => change('search', text, '')} />
         <label className="block">
           <span className="mb-1.5 block text-sm font-semibold">Order</span>
           <select

@@ -13,42 +13,41 @@ export function Field({ label, hint, error, type = 'text', ...input }: Props) {
   const secret = type === 'password';
   const describedBy = [error && `${id}-error`, hint && `${id}-hint`].filter(Boolean).join(' ');
   return (
-    <div>
-      <div className="flex items-baseline justify-between gap-4">
-        <label htmlFor={id} className="mb-1.5 block text-sm font-semibold">
-          {label}
-        </label>
-        {secret && (
-          <button
-            type="button"
-            className="link text-sm"
-            aria-pressed={shown}
-            aria-controls={id}
-            aria-label={`Show ${label.toLowerCase()}`}
-            onClick={() => setShown(!shown)}
-          >
-            {shown ? 'Hide' : 'Show'}
-          </button>
-        )}
-      </div>
+    <div className="grid grid-cols-[1fr_auto] items-baseline gap-x-4">
+      <label htmlFor={id} className="mb-1.5 text-sm font-semibold">
+        {label}
+      </label>
       <input
         {...input}
         id={id}
         type={secret && shown ? 'text' : type}
-        className="input"
+        className="input col-span-2 row-start-2"
         aria-invalid={error !== undefined}
         aria-describedby={describedBy === '' ? undefined : describedBy}
         {...(secret || type === 'email'
           ? { autoCapitalize: 'none', autoCorrect: 'off', spellCheck: false }
           : {})}
       />
+      {/* After the input, so that the way from field to field does not lead over it. */}
+      {secret && (
+        <button
+          type="button"
+          className="link col-start-2 row-start-1 text-sm"
+          aria-pressed={shown}
+          aria-controls={id}
+          aria-label={`Show ${label.toLowerCase()}`}
+          onClick={() => setShown(!shown)}
+        >
+          {shown ? 'Hide' : 'Show'}
+        </button>
+      )}
       {error !== undefined && (
-        <p id={`${id}-error`} className="mt-1.5 text-sm font-medium text-danger">
+        <p id={`${id}-error`} className="col-span-2 mt-1.5 text-sm font-medium text-danger">
           {error}
         </p>
       )}
       {hint !== undefined && (
-        <p id={`${id}-hint`} className="mt-1.5 text-sm text-muted">
+        <p id={`${id}-hint`} className="col-span-2 mt-1.5 text-sm text-muted">
           {hint}
         </p>
       )}

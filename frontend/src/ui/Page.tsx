@@ -1,6 +1,5 @@
 /// What every page has: a title, which takes the focus when one arrives from another page.
 import { useEffect, useRef, type ReactNode } from 'react';
-import { useLocation } from 'react-router';
 
 interface Props {
   title: string;
@@ -10,14 +9,19 @@ interface Props {
   children?: ReactNode;
 }
 
+/** Gives the focus to the title, when what had it is about to go. */
+export function focusTitle(): void {
+  document.querySelector('h1')?.focus();
+}
+
+/** The first page of a visit leaves the focus to the browser; those that come after it take it. */
+let isFirst = true;
+
 export function Page({ title, heading = title, lead, children }: Props) {
   const headline = useRef<HTMLHeadingElement>(null);
-  const { key } = useLocation();
   useEffect(() => {
-    // The first page of a visit leaves the focus to the browser.
-    if (key !== 'default') headline.current?.focus();
-    // Only when the page appears: searching within it must not take the focus away.
-    // eslint-disable-next-line react-hooks/exhaustive-deps
+    if (!isFirst) headline.current?.focus();
+    isFirst = false;
   }, []);
   return (
     <>

@@ -21,7 +21,7 @@ export function Problem({ error, retry, busy }: Props) {
     return () => clearTimeout(timer);
   }, [temporary, retryAfter, busy, retry]);
   return (
-    <div className="card mt-6 border-l-4 border-l-danger p-5 sm:p-6">
+    <div className="card mt-6 rounded-md border-l-4 border-l-danger p-5 sm:p-6">
       <div role="alert">
         <p className="font-semibold">
           {temporary ? 'This is not available at the moment.' : 'That did not work.'}

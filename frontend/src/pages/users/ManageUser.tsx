@@ -9,6 +9,7 @@ import { atMoment } from '../../lib/times.ts';
 import { Button } from '../../ui/Button.tsx';
 import { Dialog } from '../../ui/Dialog.tsx';
 import { Field, FormProblem } from '../../ui/Field.tsx';
+import { focusTitle } from '../../ui/Page.tsx';
 import { Toggle } from '../../ui/Toggle.tsx';
 import { useServerForm } from '../../ui/useServerForm.ts';
 
@@ -112,6 +113,7 @@ function Removal({ user, close, back }: { user: User; close: () => void; back: (
     if (failure) return;
     dispatch(noticed({ kind: 'done', text: `${user.username} has been deleted.` }));
     close();
+    focusTitle();
   };
   return (
     <>
