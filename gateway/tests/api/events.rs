@@ -177,13 +177,20 @@ async fn there_is_one_stream_at_one_path_by_get() {
 
 /// Waits until the metrics have the gauge at a value that `fits`. Other tests in this process move it too, for a while.
 async fn until_gauge(app: &TestApp, fits: impl Fn(f64) -> bool) {
-    until(|| async {
-        let url = format!("http://{}/metrics", app.running.admin_address);
-        let metrics = app.http.get(url).send().await.unwrap().text().await.unwrap();
-        let value = metrics.lines().find_map(|line| line.strip_prefix("event_streams "));
-        value.is_some_and(|value| fits(value.parse().unwrap()))
-    })
-    .await;
+    let waiting = async {
+        loop {
+            let url = format!("http://{}/metrics", app.running.admin_address);
+            let metrics = app.http.get(url).send().await.unwrap().text().await.unwrap();
+            let value = metrics.lines().find_map(|line| line.strip_prefix("event_streams "));
+            if value.is_some_and(|value| fits(value.parse().unwrap())) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(3 * PATIENCE, waiting)
+        .await
+        .expect("it comes to be so in time");
 }
 
 #[actix_web::test]

@@ -17,7 +17,7 @@ pub(super) async fn up(config: Config, data: &DataDirectory, clock: Clock) -> an
     let all = All::start(config, clock).await?;
     let url = all.gateway.url();
     say!(
-        "\nPortcullis is ready: {url}   (data in {})\n\nNext, in another terminal:\n\n  \
+        "\nPortcullis is ready: {url}   (data in {})\n\nOpen it in a browser or, in another terminal:\n\n  \
          curl -H 'Content-Type: application/json' {url}/api/auth/register \\\n    \
          -d '{{\"username\":\"ada\",\"email\":\"ada@example.com\",\"password\":\"correct horse\"}}'\n  \
          curl -H 'Authorization: Bearer PASTE-THE-ACCESS-TOKEN' {url}/home\n",

@@ -37,7 +37,7 @@ async fn a_new_password_signs_everybody_out_but_the_one_who_gave_it() {
         changed.expect(204, Value::Null);
     }
     is_over(client, &there, "token_not_valid").await;
-    // The session that goes on has the epoch of the new password, so that it goes on being ended like any other.
+    // This session goes on, and is ended like any other by what comes later.
     client.home(&here.access).await.expect(200, json!({}));
     let renewed = client.refresh(&here.refresh).await;
     renewed.expect(200, json!({}));

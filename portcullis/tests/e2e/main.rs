@@ -18,3 +18,4 @@ mod service_accounts;
 mod sessions;
 mod topology;
 mod tutorials;
+mod web;

@@ -1,5 +1,5 @@
 //! The real binary: `up` with everything in a data directory, or, with `PORTCULLIS_TEST_TOPOLOGY=servers`, a process a
-//! role on Postgres and Redis, gateway and token service twice.
+//! role on Postgres and Redis, and each role twice.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
@@ -124,30 +124,32 @@ impl Process {
 
     /// All roles, each where it will be found whenever it is started again.
     async fn roles(place: &Place) -> Self {
-        const ROLES: [&str; 6] = ["token", "token", "identity", "home", "gateway", "gateway"];
-        let addresses = ROLES.map(|_| [Kept::fresh(), Kept::fresh()]);
-        let url = |part: usize| format!("http://{}", addresses[part][0].address());
-        let [token, other_token, identity, home, gateway, other_gateway] = [0, 1, 2, 3, 4, 5].map(url);
-        // Each gateway follows a token service of its own and reaches both.
-        let follows = [&token, &token, &token, &other_token, &token, &other_token].map(Clone::clone);
-        let client = Client::of_all(vec![gateway, other_gateway]);
+        const ROLES: [&str; 4] = ["token", "identity", "home", "gateway"];
+        let addresses = ROLES.map(|_| [(); 2].map(|()| [Kept::fresh(), Kept::fresh()]));
+        let urls = |role: usize| {
+            addresses[role]
+                .each_ref()
+                .map(|[public, _]| format!("http://{}", public.address()))
+        };
+        let [tokens, identities, homes, gateways] = [0, 1, 2, 3].map(urls);
         let mut parts = Vec::new();
-        for ((role, ports), followed) in ROLES.into_iter().zip(addresses).zip(follows) {
-            let mut command = place.command();
-            command.arg(role).env("PORTCULLIS_TOKEN__URL", followed);
-            for (listener, port) in ["LISTEN", "ADMIN_LISTEN"].into_iter().zip(&ports) {
-                let name = format!("PORTCULLIS_{}__{listener}", role.to_uppercase());
-                command.env(name, port.address().to_string());
+        for (role, replicas) in ROLES.into_iter().zip(addresses) {
+            // The two of a role follow a token service each; each gateway reaches both of everything.
+            for (ports, followed) in replicas.into_iter().zip(&tokens) {
+                let mut command = place.command();
+                command.arg(role).env("PORTCULLIS_TOKEN__URL", followed);
+                for (listener, port) in ["LISTEN", "ADMIN_LISTEN"].into_iter().zip(&ports) {
+                    let name = format!("PORTCULLIS_{}__{listener}", role.to_uppercase());
+                    command.env(name, port.address().to_string());
+                }
+                for (upstream, targets) in [("TOKEN", &tokens), ("IDENTITY", &identities), ("HOME", &homes)] {
+                    let name = format!("PORTCULLIS_GATEWAY__UPSTREAMS__{upstream}__TARGETS");
+                    command.env(name, targets.join(","));
+                }
+                parts.push(Part::start(role, command, ports.into()));
             }
-            for (upstream, targets) in [
-                ("TOKEN", format!("{token},{other_token}")),
-                ("IDENTITY", identity.clone()),
-                ("HOME", home.clone()),
-            ] {
-                command.env(format!("PORTCULLIS_GATEWAY__UPSTREAMS__{upstream}__TARGETS"), targets);
-            }
-            parts.push(Part::start(role, command, ports.into()));
         }
+        let client = Client::of_all(gateways.into());
         let mut process = Self { parts, client };
         process.ready().await;
         process

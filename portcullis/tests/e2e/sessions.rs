@@ -259,27 +259,6 @@ async fn sessions_are_for_users_and_have_few_methods() {
     is_over(client, &user).await;
 }
 
-#[tokio::test]
-async fn a_new_password_ends_every_session_but_the_one_that_set_it() {
-    let portcullis = spawn().await;
-    let client = &portcullis.client;
-    let (here, there) = (client.register("ada").await, client.login("ada").await);
-    let stranger = client.register("bob").await;
-    for (current, new) in [(PASSWORD, "battery staple"), ("battery staple", PASSWORD)] {
-        let request = client.request("POST", "/api/auth/password").bearer_auth(&here.access);
-        let passwords = json!({"current_password": current, "new_password": new});
-        client.send(request.json(&passwords)).await.expect(204, Value::Null);
-        assert_eq!(list(client, &here).await.len(), 1);
-    }
-    is_over(client, &there).await;
-    for user in [&here, &stranger] {
-        goes_on(client, user).await;
-    }
-    let later = client.login("ada").await;
-    assert_eq!(list(client, &here).await.len(), 2);
-    goes_on(client, &later).await;
-}
-
 /// What identity tells the token service after a password was changed.
 async fn tell_of_a_new_password(
     portcullis: &Portcullis,

@@ -6,8 +6,9 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long the end waits: longer than libpq tries to connect, unless the URL tells it to.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the end waits: longer than libpq tries to connect, unless the URL tells it to, and short enough to end in
+/// order when requests have taken their time before.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How many there are.
 #[derive(Default)]
