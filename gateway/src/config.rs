@@ -33,7 +33,8 @@ pub struct Config {
     pub access_log: bool,
     /// How many client connections a worker holds at once; further ones wait in the listener's backlog.
     pub max_connections: usize,
-    /// How many streams of `/api/auth/events` may be open at once; the next is answered 503.
+    /// How many streams of `/api/auth/events` may be open at once; the next is answered 503. At most half of what all
+    /// workers hold.
     pub max_event_streams: usize,
     /// How long a client may take to send the head of a request.
     #[serde(with = "humantime_serde")]
