@@ -1,7 +1,7 @@
 /// Refreshing: when, how often, and what its failures mean.
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ApiError, SignedOutError } from './errors.ts';
-import { Browser, Server, accessToken, json, pass, refusal } from './testing.ts';
+import { Browser, Server, Stream, accessToken, json, pass, refusal } from './testing.ts';
 
 const REFRESH = '/api/auth/refresh';
 let server: Server;
@@ -253,9 +253,11 @@ describe('a refresh that fails', () => {
   });
 
   it('again and again is tried ever more rarely, but not less than every 30 s', async () => {
+    const stream = new Stream();
+    server.on('/api/auth/events', () => stream.response());
+    setInterval(() => stream.write(': still here\n\n'), 15_000);
     const tab = await signedIn();
     server.on(REFRESH, () => refusal(503, 'store_unavailable'));
-    server.on('/api/auth/events', () => new Promise(() => undefined));
     await tab.retry();
     const first = server.count(REFRESH);
     await pass(60_000);

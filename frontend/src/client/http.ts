@@ -53,18 +53,20 @@ export class Http {
         credentials: 'include',
         signal: patience.signal,
       } as const;
-      const response = await this.send(path, options, token);
-      const text = await response.text();
-      return new Response(text === '' ? null : text, {
-        status: response.status,
-        headers: response.headers,
-      });
+      return await whole(await this.send(path, options, token));
     } catch (error) {
       throw error instanceof ApiError ? error : ApiError.network(error);
     } finally {
       clearTimeout(timer);
     }
   }
+}
+
+/** The same answer, once all of it has arrived. */
+export async function whole(response: Response): Promise<Response> {
+  const text = await response.text();
+  const { status, headers } = response;
+  return new Response(text === '' ? null : text, { status, headers });
 }
 
 /** The access token in an answer, and the rest of it. */
