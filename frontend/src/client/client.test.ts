@@ -147,6 +147,17 @@ describe('the access token', () => {
     expect(server.count(REFRESH)).toBe(2);
   });
 
+  it('that is dead on arrival, as at the very end of a session, is not replaced in a hurry', async () => {
+    server.refreshing({ life: 0 }, 1);
+    server.on('/api/auth/events', () => new Promise(() => undefined));
+    const tab = browser.tab();
+    void tab.restore();
+    await pass(10_000);
+    expect(tab.snapshot.status).toBe('signed-in');
+    expect(server.count(REFRESH)).toBeGreaterThanOrEqual(9);
+    expect(server.count(REFRESH)).toBeLessThanOrEqual(11);
+  });
+
   it('is not sent when it is known to be dead', async () => {
     const tab = await signedIn();
     server.on(REFRESH, () => refusal(503, 'store_unavailable'));
