@@ -294,6 +294,35 @@ describe('a refresh that fails', () => {
   });
 });
 
+describe('a request about the session', () => {
+  it('outlives the page, so that the browser gets the cookie that the server has made; others do not', async () => {
+    server.on('/api/auth/login', () => json(200, { access: (server.good = accessToken()) }));
+    server.on('/api/auth/logout', () => new Response(null, { status: 205 }));
+    const tab = await signedIn();
+    await tab.signIn('/api/auth/login', { email: 'ada@example.com', password: 'correct horse' });
+    const answer = tab.json('/a', { method: 'POST', json: {} });
+    await pass(10);
+    await answer;
+    await tab.signOut();
+    const keepalive = Object.fromEntries(server.requests.map((request) => [request.path, request.keepalive]));
+    expect(keepalive).toMatchObject({
+      [REFRESH]: true,
+      '/api/auth/login': true,
+      '/api/auth/logout': true,
+      '/a': false,
+      '/api/auth/events': false,
+    });
+  });
+
+  it('is sent all the same when it is longer than what browsers let outlive a page', async () => {
+    server.on('/api/auth/login', () => refusal(400, 'invalid'));
+    const tab = await signedIn();
+    const password = '\u20ac'.repeat(22_000);
+    await expect(tab.signIn('/api/auth/login', { password })).rejects.toMatchObject({ status: 400 });
+    expect(server.requests.find(({ path }) => path === '/api/auth/login')?.keepalive).toBe(false);
+  });
+});
+
 describe('signing in and out', () => {
   it('gives the body of the answer, and asks for delivery by cookie', async () => {
     server.on(REFRESH, () => refusal(401, 'not_authenticated'));
