@@ -5,7 +5,7 @@ import type { Session } from './session.ts';
 /** An answer to the second attempt is given as it is, 401 or not: only a refused refresh means the session is over. */
 export async function authorized(
   session: Session,
-  http: Http,
+  http: Pick<Http, 'send'>,
   path: string,
   options: RequestOptions,
 ): Promise<Response> {

@@ -1,7 +1,7 @@
 /// Refreshing: when, how often, and what its failures mean.
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ApiError, SignedOutError } from './errors.ts';
-import { Browser, Server, accessToken, json, pass, refusal } from './testing.ts';
+import { Browser, Server, Stream, accessToken, json, pass, refusal } from './testing.ts';
 
 const REFRESH = '/api/auth/refresh';
 let server: Server;
@@ -147,6 +147,17 @@ describe('the access token', () => {
     expect(server.count(REFRESH)).toBe(2);
   });
 
+  it('that is dead on arrival, as at the very end of a session, is not replaced in a hurry', async () => {
+    server.refreshing({ life: 0 }, 1);
+    server.on('/api/auth/events', () => new Promise(() => undefined));
+    const tab = browser.tab();
+    void tab.restore();
+    await pass(10_000);
+    expect(tab.snapshot.status).toBe('signed-in');
+    expect(server.count(REFRESH)).toBeGreaterThanOrEqual(9);
+    expect(server.count(REFRESH)).toBeLessThanOrEqual(11);
+  });
+
   it('is not sent when it is known to be dead', async () => {
     const tab = await signedIn();
     server.on(REFRESH, () => refusal(503, 'store_unavailable'));
@@ -253,9 +264,11 @@ describe('a refresh that fails', () => {
   });
 
   it('again and again is tried ever more rarely, but not less than every 30 s', async () => {
+    const stream = new Stream();
+    server.on('/api/auth/events', () => stream.response());
+    setInterval(() => stream.write(': still here\n\n'), 15_000);
     const tab = await signedIn();
     server.on(REFRESH, () => refusal(503, 'store_unavailable'));
-    server.on('/api/auth/events', () => new Promise(() => undefined));
     await tab.retry();
     const first = server.count(REFRESH);
     await pass(60_000);
@@ -278,6 +291,35 @@ describe('a refresh that fails', () => {
       status: 'signed-in',
       outage: { detail: expect.stringMatching(/reached/) as string },
     });
+  });
+});
+
+describe('a request about the session', () => {
+  it('outlives the page, so that the browser gets the cookie that the server has made; others do not', async () => {
+    server.on('/api/auth/login', () => json(200, { access: (server.good = accessToken()) }));
+    server.on('/api/auth/logout', () => new Response(null, { status: 205 }));
+    const tab = await signedIn();
+    await tab.signIn('/api/auth/login', { email: 'ada@example.com', password: 'correct horse' });
+    const answer = tab.json('/a', { method: 'POST', json: {} });
+    await pass(10);
+    await answer;
+    await tab.signOut();
+    const keepalive = Object.fromEntries(server.requests.map((request) => [request.path, request.keepalive]));
+    expect(keepalive).toMatchObject({
+      [REFRESH]: true,
+      '/api/auth/login': true,
+      '/api/auth/logout': true,
+      '/a': false,
+      '/api/auth/events': false,
+    });
+  });
+
+  it('is sent all the same when it is longer than what browsers let outlive a page', async () => {
+    server.on('/api/auth/login', () => refusal(400, 'invalid'));
+    const tab = await signedIn();
+    const password = '\u20ac'.repeat(22_000);
+    await expect(tab.signIn('/api/auth/login', { password })).rejects.toMatchObject({ status: 400 });
+    expect(server.requests.find(({ path }) => path === '/api/auth/login')?.keepalive).toBe(false);
   });
 });
 

@@ -39,6 +39,16 @@ describe('Retry-After', () => {
     expect(retryAfter(new Headers(dated))).toBe(30_000);
   });
 
+  it('is a minute at most', () => {
+    expect(retryAfter(new Headers({ 'Retry-After': '86400' }))).toBe(60_000);
+    expect(retryAfter(new Headers({ 'Retry-After': '9'.repeat(400) }))).toBe(60_000);
+    const dated = {
+      'Retry-After': 'Wed, 21 Oct 2015 09:28:30 GMT',
+      Date: 'Wed, 21 Oct 2015 07:28:00 GMT',
+    };
+    expect(retryAfter(new Headers(dated))).toBe(60_000);
+  });
+
   it('is nothing when it is missing or nonsense', () => {
     expect(retryAfter(new Headers())).toBeNull();
     expect(retryAfter(new Headers({ 'Retry-After': 'soon' }))).toBeNull();

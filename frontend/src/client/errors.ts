@@ -12,7 +12,7 @@ export class ApiError extends Error {
     readonly detail: string,
     /** Messages by field. */
     readonly fields: Readonly<Record<string, readonly string[]>> = {},
-    /** Milliseconds after which trying again is sensible, when the server said so. */
+    /** Milliseconds after which trying again is sensible, when the server said so; a minute at most. */
     readonly retryAfter: number | null = null,
     readonly requestId: string | null = null,
   ) {
@@ -77,11 +77,17 @@ function sentence(status: number): string {
     : `The server refused this request (${status}).`;
 }
 
-/** `Retry-After` in milliseconds; a date counts from the server's own `Date`, since our clock may be wrong. */
+/** No more than this of `Retry-After` counts: a proxy that says an hour must not keep us away after a minute's outage. */
+const LONGEST_RETRY = 60_000;
+
+/**
+ * `Retry-After` in milliseconds, a minute at most; a date counts from the server's own `Date`, since our clock may be
+ * wrong.
+ */
 export function retryAfter(headers: Headers): number | null {
   const value = headers.get('retry-after');
   if (value === null) return null;
-  if (/^\d+$/.test(value.trim())) return Number(value) * 1000;
+  if (/^\d+$/.test(value.trim())) return Math.min(Number(value) * 1000, LONGEST_RETRY);
   const [until, now] = [Date.parse(value), Date.parse(headers.get('date') ?? '')];
-  return Number.isNaN(until) || Number.isNaN(now) ? null : Math.max(0, until - now);
+  return Number.isNaN(until) || Number.isNaN(now) ? null : Math.min(Math.max(0, until - now), LONGEST_RETRY);
 }

@@ -10,13 +10,12 @@ export interface ServerEvent {
 export const SILENCE = 45_000;
 
 /**
- * Reads the events of `body` until it ends, until `signal` aborts (then it ends too), or until nothing came for 45 s.
- * `heard` is called for everything that arrives, comments included.
+ * Reads the events of `body` until it ends, until `signal` aborts (then it ends too), or until nothing, not even a
+ * comment, came for 45 s.
  */
 export async function* readEvents(
   body: ReadableStream<Uint8Array>,
   signal: AbortSignal,
-  heard: () => void,
 ): AsyncGenerator<ServerEvent> {
   const reader = body.pipeThrough(new TextDecoderStream() as TransformStream<Uint8Array, string>).getReader();
   const stop = () => void reader.cancel().catch(() => undefined);
@@ -29,7 +28,6 @@ export async function* readEvents(
       if (done || signal.aborted) return;
       clearTimeout(watchdog);
       watchdog = setTimeout(stop, SILENCE);
-      heard();
       buffer = (buffer + value).replaceAll('\r\n', '\n');
       const blocks = buffer.split('\n\n');
       buffer = blocks.pop() ?? '';

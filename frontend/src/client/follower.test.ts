@@ -1,7 +1,7 @@
 /// The server's events: who listens, what the end of a session looks like, and when to connect again.
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { parseEvent, parseRevocation } from './events.ts';
-import { Browser, Server, Stream, pass, refusal } from './testing.ts';
+import { Browser, Server, Stream, pass, refusal, type Request } from './testing.ts';
 
 const REFRESH = '/api/auth/refresh';
 const EVENTS = '/api/auth/events';
@@ -157,6 +157,76 @@ describe('a stream that ends', () => {
     await pass(60_000);
     expect(server.count(EVENTS)).toBeLessThan(12);
     expect(tab.snapshot).toMatchObject({ status: 'signed-in', outage: null });
+  });
+
+  it.each([
+    ['greeted', 0],
+    ['opened', 2_100],
+    ['opened', 14_000],
+  ])('when it was %s only %i ms ago is opened ever more rarely', async (_, life) => {
+    server.on(EVENTS, () => {
+      const stream = new Stream();
+      setTimeout(() => stream.end(), life);
+      return stream.response();
+    });
+    await signedIn();
+    await pass(60_000);
+    expect(server.count(EVENTS)).toBeLessThan(8);
+    const before = server.count(EVENTS);
+    await pass(240_000);
+    expect(server.count(EVENTS) - before).toBeGreaterThanOrEqual(5);
+    // The longest pause is between 15 and 30 s, here 22.5 s.
+    expect(server.count(EVENTS) - before).toBeLessThanOrEqual(11);
+  });
+
+  it('after it has lived is opened again at once, whatever came before', async () => {
+    const working = (request: Request) => {
+      expect(request.token).toBe(server.good);
+      const stream = new Stream();
+      streams.push(stream);
+      return stream.response();
+    };
+    server.on(EVENTS, () => refusal(503, 'busy'));
+    await signedIn();
+    await pass(60_000);
+    server.on(EVENTS, working);
+    await pass(30_000);
+    expect(streams).toHaveLength(1);
+    await pass(16_000);
+    streams[0]?.end();
+    await pass(600);
+    expect(streams).toHaveLength(2);
+    streams[1]?.end();
+    await pass(1_000);
+    expect(streams).toHaveLength(3);
+  });
+
+  it('before it has begun is given up after 15 s, and opened again', async () => {
+    server.on(EVENTS, () => new Promise(() => undefined));
+    const tab = await signedIn();
+    const first = server.requests.find(({ path }) => path === EVENTS);
+    await pass(14_000);
+    expect(first?.signal?.aborted).toBe(false);
+    await pass(1_000);
+    expect(first?.signal?.aborted).toBe(true);
+    await pass(1_000);
+    expect(server.count(EVENTS)).toBe(2);
+    expect(tab.snapshot).toMatchObject({ status: 'signed-in', outage: null });
+  });
+
+  it('before the reason of a refusal is told is given up after 15 s too', async () => {
+    server.on(EVENTS, ({ signal }) => {
+      const body = new ReadableStream<Uint8Array>({
+        start: (controller) =>
+          signal?.addEventListener('abort', () =>
+            controller.error(new DOMException('aborted', 'AbortError')),
+          ),
+      });
+      return new Response(body, { status: 503 });
+    });
+    await signedIn();
+    await pass(17_000);
+    expect(server.count(EVENTS)).toBe(2);
   });
 
   it('is noticed by its silence', async () => {

@@ -9,7 +9,12 @@ export interface RequestOptions {
   json?: unknown;
   signal?: AbortSignal;
   credentials?: RequestCredentials;
+  /** The browser is to finish it although the page is gone. A long body is sent without that. */
+  keepalive?: boolean;
 }
+
+/** Browsers refuse `keepalive` to bodies of more than 64 KiB in all; no character takes more than three bytes. */
+const LONGEST_KEPT_ALIVE = 16_384;
 
 export class Http {
   readonly #platform: Platform;
@@ -22,12 +27,14 @@ export class Http {
 
   /** Fails with `ApiError` when there is no answer; every answer is given as it is. */
   async send(path: string, options: RequestOptions, token: string | null): Promise<Response> {
-    const { signal, credentials, json } = options;
+    const { signal, credentials, json, keepalive } = options;
     const headers: Record<string, string> = { Accept: 'application/json', ...options.headers };
     const init: RequestInit = { method: options.method ?? 'GET', headers, cache: 'no-store' };
     if (json !== undefined) {
       headers['Content-Type'] = 'application/json';
-      init.body = JSON.stringify(json);
+      const body = JSON.stringify(json);
+      init.body = body;
+      if (keepalive === true && body.length <= LONGEST_KEPT_ALIVE) init.keepalive = true;
     }
     if (token !== null) headers.Authorization = `Bearer ${token}`;
     if (signal !== undefined) init.signal = signal;
@@ -40,7 +47,10 @@ export class Http {
     }
   }
 
-  /** A POST that sets, uses or clears the session's cookie. Its answer is read whole, within `timeout` milliseconds. */
+  /**
+   * A POST that sets, uses or clears the session's cookie. Its answer is read whole, within `timeout` milliseconds. When
+   * the page closes meanwhile, the browser still takes the new cookie: the server has let go of the old one.
+   */
   async aboutSession(path: string, json: unknown, token: string | null, timeout: number): Promise<Response> {
     const patience = new AbortController();
     const timer = setTimeout(() => patience.abort(), timeout);
@@ -51,20 +61,23 @@ export class Http {
         headers,
         json,
         credentials: 'include',
+        keepalive: true,
         signal: patience.signal,
       } as const;
-      const response = await this.send(path, options, token);
-      const text = await response.text();
-      return new Response(text === '' ? null : text, {
-        status: response.status,
-        headers: response.headers,
-      });
+      return await whole(await this.send(path, options, token));
     } catch (error) {
       throw error instanceof ApiError ? error : ApiError.network(error);
     } finally {
       clearTimeout(timer);
     }
   }
+}
+
+/** The same answer, once all of it has arrived. */
+export async function whole(response: Response): Promise<Response> {
+  const text = await response.text();
+  const { status, headers } = response;
+  return new Response(text === '' ? null : text, { status, headers });
 }
 
 /** The access token in an answer, and the rest of it. */

@@ -32,6 +32,8 @@ export const SESSION_TIMEOUT = 10_000;
 const HANDOVER = 300;
 /** How many sessions that have ended are remembered, against tokens of theirs that arrive late. */
 const REMEMBERED = 16;
+/** However short a token lives, as one does that is made at the very end of a session, it is not replaced sooner. */
+const SHORTEST_LIFE = 1_000;
 /** What setTimeout takes. */
 const LONGEST_TIMER = 2 ** 31 - 1;
 
@@ -205,7 +207,7 @@ export class Session {
     this.#quiet = null;
     // A tab that was given its token waits a little longer than the one that fetched it, which will fetch the next.
     const early = margin(token) * (fromAnotherTab ? 0.6 + 0.2 * this.#platform.random() : 1);
-    this.#plan(token.expires - early - this.#platform.now());
+    this.#plan(Math.max(token.expires - early - this.#platform.now(), SHORTEST_LIFE));
     const { userId, sessionId } = token;
     this.#show({ status: 'signed-in', userId, sessionId, outage: null });
     this.#listenToEvents(sessionId);
@@ -226,7 +228,7 @@ export class Session {
   #plan(delay: number): void {
     clearTimeout(this.#timer);
     if (delay === Infinity) return;
-    const planned = Math.min(Math.max(delay, 0), LONGEST_TIMER);
+    const planned = Math.min(delay, LONGEST_TIMER);
     this.#timer = setTimeout(() => this.#renewQuietly(), planned);
   }
 

@@ -143,6 +143,70 @@ describe('tabs that refresh', () => {
   });
 });
 
+describe('a browser that has Web Locks and refuses them', () => {
+  const refused = () => Promise.reject(new DOMException('not here', 'SecurityError'));
+  const locks = { request: refused } as unknown as LockManager;
+
+  it('restores the session without', async () => {
+    const tab = browser.tab({ locks });
+    void tab.restore();
+    await pass(400);
+    expect(tab.snapshot.status).toBe('signed-in');
+    expect(server.count(REFRESH)).toBe(1);
+  });
+
+  it('listens to events without', async () => {
+    const tab = browser.tab({ locks });
+    void tab.restore();
+    await pass(400);
+    expect(server.count(EVENTS)).toBe(1);
+  });
+
+  it('only while another tab has the lock waits for none', async () => {
+    const once = (_: string, options: LockOptions, task: (lock: null) => unknown) =>
+      options.ifAvailable === true ? Promise.resolve(task(null)) : refused();
+    const tab = browser.tab({ locks: { request: once } as unknown as LockManager });
+    void tab.restore();
+    await pass(400);
+    expect(tab.snapshot.status).toBe('signed-in');
+  });
+});
+
+describe('what is done under a lock', () => {
+  it('and fails is not done again', async () => {
+    const [first] = await signedIn(1);
+    server.on('/api/auth/login', () => refusal(401, 'no_active_account'));
+    await expect(first?.signIn('/api/auth/login', {})).rejects.toMatchObject({ code: 'no_active_account' });
+    expect(server.count('/api/auth/login')).toBe(1);
+  });
+
+  it('and fails after waiting for another tab is not done again', async () => {
+    const [first, second] = await signedIn(2);
+    server.on('/api/auth/login', async () => {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      return refusal(401, 'no_active_account');
+    });
+    const failures: unknown[] = [];
+    for (const tab of [first, second])
+      void tab?.signIn('/api/auth/login', {}).catch((error: unknown) => failures.push(error));
+    await pass(400);
+    expect(failures).toMatchObject([{ code: 'no_active_account' }, { code: 'no_active_account' }]);
+    expect(server.count('/api/auth/login')).toBe(2);
+  });
+
+  it('counts although the lock is lost meanwhile', async () => {
+    const lost = (_: string, __: LockOptions, task: (lock: unknown) => unknown) => {
+      void task({});
+      return Promise.reject(new DOMException('stolen', 'AbortError'));
+    };
+    const tab = browser.tab({ locks: { request: lost } as unknown as LockManager });
+    const answer = tab.json('/a').catch((error: unknown) => error);
+    await pass(400);
+    expect(await answer).toMatchObject({ body: { path: '/a' } });
+    expect(server.count(REFRESH)).toBe(1);
+  });
+});
+
 describe('what a tab says that is behind the times', () => {
   it('does not bring a session back', async () => {
     const [first] = await signedIn(1);

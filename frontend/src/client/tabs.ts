@@ -48,39 +48,48 @@ export class Tabs {
   }
 
   /**
-   * Runs `task` while no other tab runs one. It is told whether it had to wait for another tab. Without Web Locks, and
-   * after a lock could not be had for 20 s, it runs all the same: the server takes refreshes that cross each other.
+   * Runs `task` while no other tab runs one. It is told whether it had to wait for another tab. Without Web Locks, where
+   * the browser refuses them, and after a lock could not be had for 20 s, it runs all the same: the server takes
+   * refreshes that cross each other. In no case does it run twice.
    */
   async exclusively<T>(task: (waited: boolean) => Promise<T>): Promise<T> {
     const { locks } = this.#platform;
     if (locks === null) return task(false);
     const name = `${this.#name}:refresh`;
-    const free = await locks.request(name, { ifAvailable: true }, async (lock) =>
-      lock === null ? null : { result: await task(false) },
-    );
-    if (free !== null) return free.result;
+    const begun: { run?: Promise<T> } = {};
+    let waited = false;
     const patience = new AbortController();
-    const timer = setTimeout(() => patience.abort(), LOCK_TIMEOUT);
+    let timer: ReturnType<typeof setTimeout> | undefined;
     try {
-      return await locks.request(name, { signal: patience.signal }, () => {
-        clearTimeout(timer);
-        return task(true);
-      });
-    } catch (error) {
-      if (!patience.signal.aborted) throw error;
-      return await task(true);
+      await locks.request(name, { ifAvailable: true }, (lock) =>
+        lock === null ? null : (begun.run = task(false)),
+      );
+      if (begun.run === undefined) {
+        waited = true;
+        timer = setTimeout(() => patience.abort(), LOCK_TIMEOUT);
+        await locks.request(name, { signal: patience.signal }, () => {
+          clearTimeout(timer);
+          return (begun.run = task(true));
+        });
+      }
+    } catch {
+      // No lock; or the failure of the task, which is told below.
     } finally {
       clearTimeout(timer);
     }
+    return begun.run ?? task(waited);
   }
 
-  /** Runs `task` in one tab of the browser at a time, until `signal` aborts; in every tab where there are no locks. */
+  /** Runs `task` in one tab of the browser at a time, until `signal` aborts; in every tab where no locks can be had. */
   async lead(signal: AbortSignal, task: () => Promise<void>): Promise<void> {
     const { locks } = this.#platform;
     if (locks === null || this.#channel === null) return task();
-    await locks.request(`${this.#name}:events`, { signal }, task).catch((error: unknown) => {
-      if (!signal.aborted) throw error;
-    });
+    const begun: { run?: Promise<void> } = {};
+    await locks
+      .request(`${this.#name}:events`, { signal }, () => (begun.run = task()))
+      .catch(() => undefined);
+    if (begun.run === undefined && !signal.aborted) await task();
+    else await begun.run;
   }
 
   close(): void {

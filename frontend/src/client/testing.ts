@@ -13,6 +13,8 @@ export interface Request {
   readonly token: string | null;
   readonly body: unknown;
   readonly signal: AbortSignal | null;
+  /** Whether the browser finishes it when the page is gone. */
+  readonly keepalive: boolean;
 }
 
 /** An access token as the server makes it; `iat` counts on the server's clock, which is hours off ours. */
@@ -75,6 +77,7 @@ export class Server {
       token: headers.Authorization?.replace('Bearer ', '') ?? null,
       body: typeof init.body === 'string' ? (JSON.parse(init.body) as unknown) : null,
       signal: init.signal ?? null,
+      keepalive: init.keepalive ?? false,
     };
     this.requests.push(request);
     const answer = this.#handlers.get(input)?.(request) ?? refusal(404, 'not_found');
