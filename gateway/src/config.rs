@@ -33,7 +33,8 @@ pub struct Config {
     pub access_log: bool,
     /// How many client connections a worker holds at once; further ones wait in the listener's backlog.
     pub max_connections: usize,
-    /// How many streams of `/api/auth/events` may be open at once; the next is answered 503.
+    /// How many streams of `/api/auth/events` may be open at once; the next is answered 503. At most half of what all
+    /// workers hold.
     pub max_event_streams: usize,
     /// How long a client may take to send the head of a request.
     #[serde(with = "humantime_serde")]
@@ -108,7 +109,7 @@ pub enum Stale {
     Allow,
 }
 
-/// What sets a route of ours apart from those of operators.
+/// What a route has to do with refresh tokens, if it is one of ours or an operator's that goes on for one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Leads to a service that has nothing to do with refresh tokens: it never sees or sets their cookie.
@@ -157,7 +158,7 @@ pub struct RouteConfig {
     /// Whether the upstream gets the path without `path`.
     #[serde(default)]
     pub strip_prefix: bool,
-    /// What the route is for, which no configuration can say.
+    /// What the route is for, which no configuration can say: it follows from path and upstream.
     #[serde(skip)]
     pub(crate) purpose: Purpose,
 }

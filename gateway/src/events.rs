@@ -24,7 +24,7 @@ use crate::routes::Route;
 /// How often a stream says that it is still there.
 const BEAT: Duration = Duration::from_secs(15);
 /// How many streams one user may have open: one a browser, with room for those that cannot share among their tabs.
-const MOST_A_USER: usize = 100;
+const MOST_A_USER: usize = 20;
 /// Keeps proxies that know it from collecting what they pass on.
 const UNBUFFERED: (HeaderName, HeaderValue) = (
     HeaderName::from_static("x-accel-buffering"),

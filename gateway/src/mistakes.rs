@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use actix_web::http::Method;
 use service_kit::config::Mistake;
+use service_kit::server;
 use url::Url;
 
 use crate::config::{Auth, Config, Purpose, RouteConfig, Upstream};
@@ -35,6 +36,7 @@ impl Config {
                 "Give it a number, as in 10000.",
             ));
         }
+        mistakes.extend(self.too_many_streams());
         if !self.web_root.as_os_str().is_empty() {
             mistakes.extend(web_app::examine(&self.web_root).err());
         }
@@ -81,6 +83,26 @@ impl Config {
             }
         }
         mistakes
+    }
+
+    /// Streams stay open for as long as pages do. Were they allowed to take every connection, others would wait for one
+    /// instead of being answered, and no refusal would say why.
+    fn too_many_streams(&self) -> Option<Mistake> {
+        let workers = server::workers(self.workers, usize::MAX);
+        let connections = workers.saturating_mul(self.max_connections);
+        let most = connections / 2;
+        // That there are no connections at all is a mistake of its own.
+        (connections > 0 && self.max_event_streams > most).then(|| {
+            Mistake::in_key(
+                "gateway.max_event_streams",
+                format_args!(
+                    "is {}, more than half of the {connections} connections of clients that gateway.max_connections allows \
+                     (gateway.workers: {workers}): streams could leave too few for everything else",
+                    self.max_event_streams
+                ),
+                format!("Set it to {most} or less, or raise gateway.max_connections."),
+            )
+        })
     }
 }
 
@@ -226,7 +248,7 @@ mod tests {
             r#"
             {{"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "workers": 1, "client_id": "gateway",
               "client_secret": "s", "cors_origins": "http://localhost:3000", "web_root": "", "access_log": false,
-              "max_connections": 10, "max_event_streams": 10, "header_timeout": "5s", "keep_alive": "5s", "body_timeout": "5s",
+              "max_connections": 10, "max_event_streams": 5, "header_timeout": "5s", "keep_alive": "5s", "body_timeout": "5s",
               "connect_timeout": "1s", "idle_timeout": "4s",
               "upstreams": {{"identity": {{"targets": "http://127.0.0.1:1"}}, "token": {{"targets": ["http://127.0.0.1:2"]}},
                              "home": {{"targets": ["http://127.0.0.1:3", "http://127.0.0.1:4"]}}}}
@@ -247,6 +269,28 @@ mod tests {
             (config.routes[0].auth, config.routes[0].stale),
             (Auth::Required, Stale::Deny)
         );
+    }
+
+    #[test]
+    fn streams_may_take_half_of_the_connections_of_all_workers_and_no_more() {
+        let mut config = config("");
+        for (workers, connections, most) in [(1, 10, 5), (1, 11, 5), (3, 10, 15), (2, usize::MAX, usize::MAX / 2)] {
+            (config.workers, config.max_connections) = (workers, connections);
+            config.max_event_streams = most;
+            assert_eq!(mistakes(&config), Vec::<String>::new());
+            config.max_event_streams = most + 1;
+            let found = config.mistakes();
+            assert_eq!(mistakes(&config), ["gateway.max_event_streams"]);
+            assert!(
+                found[0].remedy.contains(&format!(" {most} or less")),
+                "{}",
+                found[0].remedy
+            );
+        }
+        config.workers = 0;
+        config.max_connections = 10;
+        config.max_event_streams = 5;
+        assert_eq!(mistakes(&config), Vec::<String>::new(), "there is one core at least");
     }
 
     #[test]

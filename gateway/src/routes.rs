@@ -49,7 +49,7 @@ pub(crate) struct Key {
 impl Key {
     pub(crate) fn of(route: &RouteConfig) -> Self {
         Self {
-            path: path::segments(&route.path).fold(String::new(), |path, segment| path + "/" + segment),
+            path: plain_path(&route.path),
             host: route.host.as_deref().map(plain_host),
             methods: route.methods.iter().map(|method| method.to_ascii_uppercase()).collect(),
         }
@@ -58,6 +58,10 @@ impl Key {
 
 /// The operator's routes, then those that always exist and that none of the operator's replaces.
 pub(crate) fn all(config: &Config) -> Vec<RouteConfig> {
+    let own = config.routes.iter().map(|route| RouteConfig {
+        purpose: purpose(route),
+        ..route.clone()
+    });
     let taken: HashSet<Key> = config.routes.iter().map(Key::of).collect();
     let built_in = BUILT_IN.iter().map(|(path, upstream, auth, purpose, body_limit)| {
         let mut route = RouteConfig::new(path, upstream);
@@ -67,7 +71,17 @@ pub(crate) fn all(config: &Config) -> Vec<RouteConfig> {
         route
     });
     let kept = built_in.filter(|route| !taken.contains(&Key::of(route)));
-    config.routes.iter().cloned().chain(kept).collect()
+    own.chain(kept).collect()
+}
+
+/// What a route of the operator's is for: it goes on for a built-in one that has the same path and leads to the same
+/// service, whatever else it says. Where another service answers, nothing of the built-in one's is left.
+fn purpose(route: &RouteConfig) -> Purpose {
+    let path = plain_path(&route.path);
+    let built_in = BUILT_IN.iter().find(|(of_ours, upstream, _, purpose, _)| {
+        *purpose != Purpose::Events && *of_ours == path && *upstream == route.upstream
+    });
+    built_in.map_or(Purpose::Service, |(_, _, _, purpose, _)| *purpose)
 }
 
 /// Where a request goes and what it must satisfy.
@@ -241,6 +255,11 @@ fn allowed(candidates: [Option<&ByMethod>; 2]) -> String {
         .flat_map(|routes| routes.some.iter().map(|(method, _)| method.as_str()))
         .collect();
     methods.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// A path without empty segments and a final slash; empty for the root.
+fn plain_path(path: &str) -> String {
+    path::segments(path).fold(String::new(), |path, segment| path + "/" + segment)
 }
 
 /// A host without its port and final dot, in lower case.

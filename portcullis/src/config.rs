@@ -159,6 +159,14 @@ mod tests {
     }
 
     #[test]
+    fn the_defaults_are_valid_on_a_single_core_too() {
+        let (_directory, mut config) = embedded();
+        config.gateway.workers = 1;
+        let mistakes = config.mistakes(&Role::ALL);
+        assert!(mistakes.is_empty(), "{mistakes:?}");
+    }
+
+    #[test]
     fn secrets_are_private_and_the_same_the_next_time() {
         use std::os::unix::fs::PermissionsExt;
         let (directory, config) = embedded();

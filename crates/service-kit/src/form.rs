@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use actix_multipart::Multipart;
 use actix_web::dev::Payload;
@@ -15,6 +16,8 @@ use crate::Problem;
 
 /// The largest body a form may have, in bytes.
 pub const LIMIT: usize = 64 * 1024;
+/// How long a whole form may take to arrive, however steadily it trickles.
+const ARRIVAL: Duration = Duration::from_secs(30);
 /// How much more than the limit is read and thrown away, so that a client still hears the answer.
 const DRAIN: usize = 32 * 1024 * 1024;
 
@@ -250,7 +253,11 @@ pub async fn read_body(payload: &mut Payload, limit: usize) -> Result<Vec<u8>, P
 }
 
 async fn read_fields(request: &HttpRequest, payload: &mut Payload) -> Result<Fields, Problem> {
-    let body = read_body(payload, LIMIT).await?;
+    let body = tokio::time::timeout(ARRIVAL, read_body(payload, LIMIT)).await;
+    let body = body.map_err(|_| {
+        let detail = format!("The request body did not arrive within {} s.", ARRIVAL.as_secs());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+    })??;
     if body.is_empty() {
         return Ok(Fields::default());
     }
@@ -285,6 +292,9 @@ impl<T: FromFields + 'static> FromRequest for Form<T> {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::test::TestRequest;
+    use actix_web::web::Bytes;
+
     use super::*;
 
     #[derive(Debug)]
@@ -329,5 +339,23 @@ mod tests {
         assert!(answer("{nope").starts_with("400 parse_error: JSON parse error - "));
         assert!(answer(r#"{"name":"\ud800"}"#).starts_with("400 parse_error: JSON parse error - "));
         assert!(answer(&"[".repeat(2000)).starts_with("400 parse_error: JSON parse error - "));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_form_that_trickles_in_is_not_waited_for_without_end() {
+        let request = TestRequest::post().insert_header(("content-type", "application/json"));
+        let trickle = futures_util::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok(Bytes::from_static(b" ")), ()))
+        });
+        let mut payload = Payload::from(trickle.boxed_local());
+        let began = tokio::time::Instant::now();
+        let refused = Form::<Named>::from_request(&request.to_http_request(), &mut payload).await;
+        let problem = refused.err().map(|problem| problem.to_string()).unwrap_or_default();
+        assert_eq!(
+            problem,
+            "408 request_timeout: The request body did not arrive within 30 s."
+        );
+        assert_eq!(began.elapsed(), ARRIVAL);
     }
 }

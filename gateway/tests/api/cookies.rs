@@ -189,11 +189,16 @@ async fn a_page_of_another_origin_may_not_even_send_the_header() {
 }
 
 #[actix_web::test]
-async fn a_route_of_an_operator_never_gets_the_cookie_whatever_its_path() {
+async fn a_route_of_an_operator_to_another_service_never_gets_the_cookie_whatever_its_path() {
     let app = spawn_with(|config| {
-        for path in ["/api/auth/refresh", "/logout"] {
+        for (path, upstream) in [
+            ("/api/auth/refresh", "echo"),
+            ("/logout", "echo"),
+            // Other services of ours have no use for it either.
+            ("/api/auth/logout", "identity"),
+        ] {
             config.routes.push(route(&format!(
-                r#"{{"path": "{path}", "upstream": "echo", "auth": "none"}}"#
+                r#"{{"path": "{path}", "upstream": "{upstream}", "auth": "none"}}"#
             )));
         }
     })
@@ -201,10 +206,43 @@ async fn a_route_of_an_operator_never_gets_the_cookie_whatever_its_path() {
     for (path, cookies) in [
         ("/api/auth/refresh", "theme=dark; a=b".to_owned()),
         ("/logout", "theme=dark; a=b".to_owned()),
+        ("/api/auth/logout", "theme=dark; a=b".to_owned()),
         ("/token/refresh", format!("theme=dark; {COOKIE}; a=b")),
     ] {
         let (status, seen) = post(&app, path, ASKING).await;
         assert_eq!((status, &seen["headers"]["cookie"]), (200, &json!([cookies])), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn a_route_of_an_operator_over_a_built_in_one_to_the_same_service_gets_the_cookie_as_that_did() {
+    let app = spawn_with(|config| {
+        for (path, upstream, setting) in [
+            ("/api/auth/refresh", "token", r#""timeout": "5s""#),
+            ("/token/refresh", "token", r#""methods": ["POST"]"#),
+            ("/api/auth/logout", "token", r#""host": "gate.test""#),
+            ("/logout", "token", r#""body_limit": 100"#),
+            ("/api/auth/login", "identity", r#""timeout": "5s""#),
+        ] {
+            config.routes.push(route(&format!(
+                r#"{{"path": "{path}", "upstream": "{upstream}", "auth": "optional", {setting}}}"#
+            )));
+        }
+    })
+    .await;
+    let brought = format!("theme=dark; {COOKIE}; a=b");
+    for (path, headers, cookies) in [
+        ("/api/auth/refresh", ASKING, brought.as_str()),
+        ("/token/refresh", ASKING, &brought),
+        ("/api/auth/logout", ASKING, &brought),
+        ("/logout", ASKING, &brought),
+        ("/api/auth/refresh", "", "theme=dark; a=b"),
+        ("/api/auth/login", ASKING, "theme=dark; a=b"),
+    ] {
+        let (status, seen) = post(&app, path, headers).await;
+        assert_eq!((status, &seen["headers"]["cookie"]), (200, &json!([cookies])), "{path}");
+        // Those of ours ask for a token or for none; who is named went by the operator's.
+        assert_eq!(seen["headers"]["x-user-id"], json!(["7"]), "{path}");
     }
 }
 
@@ -262,5 +300,50 @@ async fn only_the_services_that_give_out_refresh_tokens_set_the_cookie() {
             .map(|value| value.to_str().unwrap())
             .collect();
         assert_eq!((response.status().as_u16(), set), (200, expected.to_vec()), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn a_route_of_an_operator_lets_the_cookie_be_set_where_a_built_in_one_to_the_same_service_did() {
+    let address = setter().await;
+    let app = spawn_with(|config| {
+        for name in ["home", "token", "identity"] {
+            config
+                .upstreams
+                .insert(name.to_owned(), Upstream::of(vec![url(address)]));
+        }
+        for (path, upstream, setting) in [
+            ("/api/auth/login", "identity", r#""timeout": "5s""#),
+            ("/api/auth/register", "identity", r#""host": "127.0.0.1""#),
+            ("/token/refresh", "token", r#""methods": ["GET"]"#),
+            ("/token", "home", r#""timeout": "5s""#),
+            ("/api/auth/refresh", "home", r#""timeout": "5s""#),
+            ("/orders", "identity", r#""timeout": "5s""#),
+        ] {
+            config.routes.push(route(&format!(
+                r#"{{"path": "{path}", "upstream": "{upstream}", "auth": "none", {setting}}}"#
+            )));
+        }
+    })
+    .await;
+    for (path, is_set) in [
+        ("/api/auth/login", true),
+        ("/api/auth/register", true),
+        ("/token/refresh", true),
+        ("/token", false),
+        ("/api/auth/refresh", false),
+        ("/orders", false),
+    ] {
+        let response = app.get(path).await;
+        let mut set = response.headers().get_all("set-cookie").iter();
+        let cookie = format!("{COOKIE}; Secure; Path=/");
+        assert_eq!(
+            (
+                response.status().as_u16(),
+                set.any(|value| value.as_bytes() == cookie.as_bytes())
+            ),
+            (200, is_set),
+            "{path}"
+        );
     }
 }

@@ -9,7 +9,9 @@ use service_kit::clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::helpers::{PATIENCE, TestApp, read, read_head, route, spawn, spawn_unsynced, spawn_with, until};
+use crate::helpers::{
+    PATIENCE, TestApp, config, read, read_head, route, spawn, spawn_unsynced, spawn_with, start, until,
+};
 use crate::issuer::Issuer;
 
 const EVENTS: &str = "/api/auth/events";
@@ -208,10 +210,31 @@ async fn streams_are_counted_and_bounded_and_one_whose_client_goes_away_is_over(
 }
 
 #[actix_web::test]
+async fn streams_leave_connections_to_everybody_else() {
+    let app = spawn_with(|config| (config.max_connections, config.max_event_streams) = (4, 2)).await;
+    let _streams = [listen(&app, "one").await, listen(&app, "two").await];
+    let head = format!("Authorization: Bearer {}\r\n", app.token());
+    let (status, body) = app.raw_get(EVENTS, &head).await;
+    assert_eq!((status, &body["code"]), (503, &json!("busy")));
+    assert_eq!(app.raw_get("/open", "").await.0, 200, "and others are still served");
+
+    let mut config = config(app.echo.address);
+    (config.max_connections, config.max_event_streams) = (4, 4);
+    let refusal = start(config, app.issuer.address, PATIENCE)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refusal.contains("gateway.max_event_streams") && refusal.contains("2 or less"),
+        "{refusal}"
+    );
+}
+
+#[actix_web::test]
 async fn one_user_cannot_take_every_stream() {
     let app = spawn().await;
     let mut streams = Vec::new();
-    for round in 0..100 {
+    for round in 0..20 {
         streams.push(listen(&app, &format!("session-{round}")).await);
     }
     let (status, body) = read(open(&app, &app.token()).await).await;

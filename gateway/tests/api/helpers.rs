@@ -149,7 +149,7 @@ pub(crate) fn config(echo: SocketAddr) -> Config {
         web_root: PathBuf::new(),
         access_log: true,
         max_connections: 1000,
-        max_event_streams: 1000,
+        max_event_streams: 500,
         header_timeout: Duration::from_secs(5),
         keep_alive: Duration::from_secs(30),
         body_timeout: Duration::from_secs(10),
@@ -175,21 +175,7 @@ pub(crate) async fn spawn_unsynced(
     let echo = Echo::start();
     let mut config = config(echo.address);
     change(&mut config);
-    let follower = FollowerConfig {
-        token_url: url(issuer.address),
-        client_id: config.client_id.clone(),
-        client_secret: config.client_secret.clone(),
-        verifier: VerifierConfig {
-            issuer: ISSUER.to_owned(),
-            audience: AUDIENCE.to_owned(),
-            leeway: Duration::ZERO,
-            max_staleness,
-            cache_size: 100,
-        },
-    };
-    let running = portcullis_gateway::start(config, follower, Clock::system())
-        .await
-        .unwrap();
+    let running = start(config, issuer.address, max_staleness).await.unwrap();
     let http = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -203,6 +189,23 @@ pub(crate) async fn spawn_unsynced(
         http,
         running,
     }
+}
+
+/// Starts the gateway with `config`, which follows the issuer at `issuer`.
+pub(crate) async fn start(config: Config, issuer: SocketAddr, max_staleness: Duration) -> anyhow::Result<Running> {
+    let follower = FollowerConfig {
+        token_url: url(issuer),
+        client_id: config.client_id.clone(),
+        client_secret: config.client_secret.clone(),
+        verifier: VerifierConfig {
+            issuer: ISSUER.to_owned(),
+            audience: AUDIENCE.to_owned(),
+            leeway: Duration::ZERO,
+            max_staleness,
+            cache_size: 100,
+        },
+    };
+    portcullis_gateway::start(config, follower, Clock::system()).await
 }
 
 impl TestApp {

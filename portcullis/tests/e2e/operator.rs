@@ -244,6 +244,10 @@ async fn a_bad_configuration_stops_the_start_with_key_and_remedy() {
         ("[token]\nroot_secret = \"short\"", "token.root_secret"),
         ("[identity]\ndatabase_pool = 0", "identity.database_pool"),
         (
+            "[gateway]\nworkers = 1\nmax_event_streams = 5001",
+            "gateway.max_event_streams",
+        ),
+        (
             "[[gateway.routes]]\npath = \"/x\"\nupstream = \"nowhere\"",
             "gateway.routes",
         ),

@@ -142,7 +142,7 @@ impl Accounts {
 
     /// Removes an account; its sessions end as with [`Accounts::deactivate`]. Whether there was one.
     pub async fn delete(&self, id: UserId) -> Result<bool, IdentityError> {
-        self.users.delete(id).await
+        self.users.delete(id, None).await
     }
 
     /// Tells the token service whose sessions must end, and how many messages that took. What cannot be delivered stays

@@ -1,5 +1,6 @@
 //! What can go wrong here, in the domain's words, and how each is answered.
 
+use actix_web::http::StatusCode;
 use portcullis_client::TokenServiceError;
 use service_kit::Problem;
 use service_kit::blocking::BlockingError;
@@ -13,6 +14,10 @@ pub enum IdentityError {
     /// The password that somebody who is signed in gave once more is not the account's.
     #[error("The password is not right.")]
     WrongPassword,
+    /// Whoever asked is no longer who they were when they did: the password was changed, or the account was deactivated,
+    /// demoted or deleted. Nothing was done.
+    #[error("Your account has changed meanwhile, so nothing was done. Try again.")]
+    AccountChanged,
     /// What was asked for needs the password once more.
     #[error("This field is required.")]
     PasswordMissing,
@@ -59,6 +64,7 @@ impl From<IdentityError> for Problem {
             IdentityError::WrongPassword | IdentityError::PasswordMissing => {
                 Self::invalid(vec![("current_password".to_owned(), vec![error.to_string()])])
             }
+            IdentityError::AccountChanged => Self::new(StatusCode::CONFLICT, "account_changed", error.to_string()),
             IdentityError::OwnAccount => Self::bad_request("own_account", error.to_string()),
             IdentityError::Taken { username, email } => Self::invalid(
                 taken(username, email)

@@ -8,7 +8,7 @@ use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 use portcullis_client::wire::Reason;
 use portcullis_client::{Caller, TokenError};
-use service_kit::Problem;
+use service_kit::{Form, FromFields, Problem};
 
 use crate::store::UserStore;
 use crate::user::User;
@@ -62,6 +62,30 @@ impl FromRequest for Superuser {
             } else {
                 Err(Problem::forbidden())
             }
+        })
+    }
+}
+
+/// What somebody asks for in a body, and who that is once the body is there: a request that is kept open on purpose is
+/// not let in by what was true when it began.
+#[derive(Debug)]
+pub(crate) struct Asked<Who, T>(pub(crate) Who, pub(crate) T);
+
+impl<Who, T> FromRequest for Asked<Who, T>
+where
+    Who: FromRequest<Error = Problem> + 'static,
+    T: FromFields + 'static,
+{
+    type Error = Problem;
+    type Future = Extracting<Self>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, body) = (request.clone(), Form::<T>::from_request(request, payload));
+        Box::pin(async move {
+            let body = body.await;
+            // Whoever may not ask is not told what is wrong with the question.
+            let who = Who::from_request(&request, &mut Payload::None).await?;
+            Ok(Self(who, body?.0))
         })
     }
 }

@@ -1,12 +1,10 @@
 //! `PATCH /api/auth/me`: another username or email address for the caller's own account.
 
 use actix_web::web::{Data, Json};
-use portcullis_client::TokenError;
-use portcullis_client::wire::Reason;
 use secrecy::SecretString;
-use service_kit::{Fields, Form, FromFields, Problem};
+use service_kit::{Fields, FromFields, Problem};
 
-use super::caller::ActiveUser;
+use super::caller::{ActiveUser, Asked};
 use super::view::UserView;
 use crate::IdentityError;
 use crate::password::PasswordHasher;
@@ -37,12 +35,10 @@ impl FromFields for ChangeMeRequest {
 /// 200 with the account as it is now. Whoever logs in with the email address could be locked out by another one, so that
 /// changing it asks for the password.
 pub(crate) async fn change_me(
-    ActiveUser(user): ActiveUser,
-    form: Form<ChangeMeRequest>,
+    Asked(ActiveUser(user), mut change): Asked<ActiveUser, ChangeMeRequest>,
     users: Data<UserStore>,
     hasher: Data<PasswordHasher>,
 ) -> Result<Json<UserView>, Problem> {
-    let Form(mut change) = form;
     change.username = change.username.filter(|username| username.text != user.username);
     change.email = change.email.filter(|email| email.text != user.email);
     if change.email.is_some() {
@@ -52,7 +48,6 @@ pub(crate) async fn change_me(
     if change.username.is_none() && change.email.is_none() {
         return Ok(Json(UserView::from(&user)));
     }
-    let changed = users.rename(user.id, change.username, change.email).await?;
-    let changed = changed.ok_or(TokenError::Revoked(Reason::Deleted))?;
+    let changed = users.rename(&user, change.username, change.email).await?;
     Ok(Json(UserView::from(&changed)))
 }

@@ -4,12 +4,12 @@ use actix_web::HttpResponse;
 use actix_web::web::Data;
 use portcullis_client::{Caller, TokenClient};
 use secrecy::SecretString;
-use service_kit::{Fields, Form, FromFields, Problem};
+use service_kit::{Fields, FromFields, Problem};
 
-use super::caller::ActiveUser;
+use super::caller::{ActiveUser, Asked};
+use crate::outbox;
 use crate::password::{Password, PasswordHasher};
 use crate::store::UserStore;
-use crate::{IdentityError, outbox};
 
 /// The password as it is, and as it is to be.
 #[derive(Debug)]
@@ -36,18 +36,14 @@ impl FromFields for ChangePasswordRequest {
 /// 204; the caller's own session goes on, and whoever else was signed in to the account is not any more.
 pub(crate) async fn change_password(
     caller: Caller,
-    ActiveUser(user): ActiveUser,
-    form: Form<ChangePasswordRequest>,
+    Asked(ActiveUser(user), request): Asked<ActiveUser, ChangePasswordRequest>,
     users: Data<UserStore>,
     hasher: Data<PasswordHasher>,
     tokens: Data<TokenClient>,
 ) -> Result<HttpResponse, Problem> {
-    hasher.confirm(&user, form.0.current_password).await?;
-    let hash = hasher.hash(form.0.new_password).await?;
-    if !users.set_password(&user, hash, caller.sid.clone()).await? {
-        // Somebody else was faster, and what is current is so no longer.
-        return Err(IdentityError::WrongPassword.into());
-    }
+    hasher.confirm(&user, request.current_password).await?;
+    let hash = hasher.hash(request.new_password).await?;
+    users.set_password(&user, hash, caller.sid.clone()).await?;
     log::info!(user_id:% = user.id; "a password was changed");
     outbox::deliver_now(&users, &tokens).await;
     Ok(HttpResponse::NoContent().finish())

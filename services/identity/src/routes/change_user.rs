@@ -2,9 +2,9 @@
 
 use actix_web::web::{Data, Json, Path};
 use portcullis_client::TokenClient;
-use service_kit::{Fields, Form, FromFields, Problem};
+use service_kit::{Fields, FromFields, Problem};
 
-use super::caller::Superuser;
+use super::caller::{Asked, Superuser};
 use super::view::UserView;
 use crate::store::{Rights, UserStore};
 use crate::user::{UserId, parse_roles};
@@ -33,21 +33,19 @@ impl FromFields for Rights {
 
 /// 200 with the account as it is now. Its sessions have ended when it was deactivated or lost a role.
 pub(crate) async fn change_user(
-    Superuser(caller): Superuser,
+    Asked(Superuser(caller), rights): Asked<Superuser, Rights>,
     id: Path<String>,
-    form: Form<Rights>,
     users: Data<UserStore>,
     tokens: Data<TokenClient>,
 ) -> Result<Json<UserView>, Problem> {
     let id: UserId = id.parse().map_err(|_| Problem::not_found())?;
-    let Form(rights) = form;
     if id == caller.id && (rights.is_active == Some(false) || rights.is_superuser == Some(false)) {
         return Err(IdentityError::OwnAccount.into());
     }
     let changed = if rights == Rights::default() {
         users.find_by_id(id).await?
     } else {
-        users.set_rights(id, rights).await?
+        users.set_rights(id, rights, Some(&caller)).await?
     };
     let changed = changed.ok_or_else(Problem::not_found)?;
     log::info!(user_id:% = id, by:% = caller.id; "an administrator changed what an account may do");

@@ -4,9 +4,9 @@ use actix_web::HttpResponse;
 use actix_web::web::Data;
 use portcullis_client::TokenClient;
 use secrecy::SecretString;
-use service_kit::{Fields, Form, FromFields, Problem};
+use service_kit::{Fields, FromFields, Problem};
 
-use super::caller::ActiveUser;
+use super::caller::{ActiveUser, Asked};
 use crate::outbox;
 use crate::password::PasswordHasher;
 use crate::store::UserStore;
@@ -27,14 +27,13 @@ impl FromFields for DeleteMeRequest {
 
 /// 204; every session has ended.
 pub(crate) async fn delete_me(
-    ActiveUser(user): ActiveUser,
-    form: Form<DeleteMeRequest>,
+    Asked(ActiveUser(user), request): Asked<ActiveUser, DeleteMeRequest>,
     users: Data<UserStore>,
     hasher: Data<PasswordHasher>,
     tokens: Data<TokenClient>,
 ) -> Result<HttpResponse, Problem> {
-    hasher.confirm(&user, form.0.current_password).await?;
-    users.delete(user.id).await?;
+    hasher.confirm(&user, request.current_password).await?;
+    users.delete_own(&user).await?;
     log::info!(user_id:% = user.id; "an account was deleted by its owner");
     outbox::deliver_now(&users, &tokens).await;
     Ok(HttpResponse::NoContent().finish())

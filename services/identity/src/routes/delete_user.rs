@@ -21,7 +21,7 @@ pub(crate) async fn delete_user(
     if id == caller.id {
         return Err(IdentityError::OwnAccount.into());
     }
-    if !users.delete(id).await? {
+    if !users.delete(id, Some(&caller)).await? {
         return Err(Problem::not_found());
     }
     log::info!(user_id:% = id, by:% = caller.id; "an administrator deleted an account");

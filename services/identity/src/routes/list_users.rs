@@ -154,6 +154,10 @@ fn cursor(position: &Position) -> String {
 
 fn position(cursor: &str) -> Option<Position> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+    // No text in the database has one, and Postgres takes none.
+    if text.contains('\0') {
+        return None;
+    }
     let (id, value) = text.split_once(':')?;
     Some(Position {
         value: value.to_owned(),

@@ -89,7 +89,7 @@ pub(crate) async fn register(
         }
         Err(error) => {
             // The session may have been opened and only the reply lost: deleting ends it as well.
-            users.delete(user.id).await?;
+            users.delete(user.id, None).await?;
             Err(error.into())
         }
     }

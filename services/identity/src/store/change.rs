@@ -5,10 +5,11 @@
 
 use diesel::prelude::*;
 use diesel::result::DatabaseErrorKind::UniqueViolation;
-use diesel::result::Error::DatabaseError;
+use diesel::result::Error::{DatabaseError, RollbackTransaction};
 use portcullis_client::wire::Reason;
 
 use super::UserStore;
+use super::connection::AnyConnection;
 use super::schema::users;
 use super::users::{Row, taken};
 use crate::IdentityError;
@@ -26,7 +27,7 @@ pub(crate) struct Rights {
 
 impl Rights {
     /// The rights of an account that may log in, and that are otherwise as they were.
-    fn active(is_active: bool) -> Self {
+    pub(super) fn active(is_active: bool) -> Self {
         Self {
             is_active: Some(is_active),
             ..Self::default()
@@ -34,27 +35,89 @@ impl Rights {
     }
 }
 
+/// What must still be true of somebody when a change of theirs is made: neither a new password, nor anything else that
+/// ends sessions, has come since they were read.
+struct Standing {
+    key: String,
+    epoch: i64,
+}
+
+impl Standing {
+    fn of(user: &User) -> Self {
+        Self {
+            key: user.id.to_string(),
+            epoch: user.epoch,
+        }
+    }
+}
+
+/// Makes sure, until the transaction ends, that `by` is still the superuser that was read, and begins the change of the
+/// user `key` with `touch`; gives what that gives. Rows are taken in the order of ids: of two superusers who change each
+/// other one comes first.
+fn by_superuser(
+    connection: &mut AnyConnection,
+    by: Option<&Standing>,
+    key: &str,
+    touch: impl Fn(&mut AnyConnection) -> QueryResult<usize>,
+) -> QueryResult<usize> {
+    let Some(by) = by else {
+        return touch(connection);
+    };
+    let confirm = |connection: &mut AnyConnection| {
+        let still = users::table
+            .find(&by.key)
+            .filter(users::epoch.eq(by.epoch))
+            .filter(users::is_active.and(users::is_superuser));
+        match diesel::update(still)
+            .set(users::epoch.eq(by.epoch))
+            .execute(connection)?
+        {
+            0 => Err(RollbackTransaction),
+            _ => Ok(()),
+        }
+    };
+    if by.key.as_str() <= key {
+        confirm(connection)?;
+        touch(connection)
+    } else {
+        let touched = touch(connection)?;
+        confirm(connection)?;
+        Ok(touched)
+    }
+}
+
 impl UserStore {
     /// Lets an account log in again. `None` when there is no such account.
     pub(crate) async fn activate(&self, id: UserId) -> Result<Option<User>, IdentityError> {
-        self.set_rights(id, Rights::active(true)).await
+        self.set_rights(id, Rights::active(true), None).await
     }
 
     /// Keeps an account from logging in and sees to it that its sessions end. `None` when there is no such account.
     pub(crate) async fn deactivate(&self, id: UserId) -> Result<Option<User>, IdentityError> {
-        self.set_rights(id, Rights::active(false)).await
+        self.set_rights(id, Rights::active(false), None).await
     }
 
     /// Changes what an account may do. Its sessions end when it is deactivated and when it loses a role, since they vouch
     /// for the role; a role that it gains counts from the next login. `None` when there is no such account.
-    pub(crate) async fn set_rights(&self, id: UserId, rights: Rights) -> Result<Option<User>, IdentityError> {
+    ///
+    /// # Errors
+    /// [`IdentityError::AccountChanged`] when `by`, who does it, is no longer the superuser that was read.
+    pub(crate) async fn set_rights(
+        &self,
+        id: UserId,
+        rights: Rights,
+        by: Option<&User>,
+    ) -> Result<Option<User>, IdentityError> {
         let (key, now) = (id.to_string(), self.now());
+        let by = by.map(Standing::of);
         let changed = self
             .run(move |connection| {
                 connection.transaction(|connection| {
                     let user = users::table.find(&key);
-                    let found = diesel::update(user).set(users::updated.eq(now)).execute(connection)?;
-                    if found == 0 {
+                    let touch = |connection: &mut AnyConnection| {
+                        diesel::update(user).set(users::updated.eq(now)).execute(connection)
+                    };
+                    if by_superuser(connection, by.as_ref(), &key, touch)? == 0 {
                         return Ok(None);
                     }
                     let before: Row = user.select(Row::as_select()).first(connection)?;
@@ -83,17 +146,18 @@ impl UserStore {
         changed.map(User::try_from).transpose()
     }
 
-    /// Gives an account another username, email address or both. `None` when there is no such account.
+    /// Gives `user` another username, email address or both.
     ///
     /// # Errors
-    /// [`IdentityError::Taken`] when another account has one of them, whatever the case of its letters.
+    /// [`IdentityError::Taken`] when another account has one of them, whatever the case of its letters;
+    /// [`IdentityError::AccountChanged`] when `user` is no longer as it was read.
     pub(crate) async fn rename(
         &self,
-        id: UserId,
+        user: &User,
         username: Option<Username>,
         email: Option<Email>,
-    ) -> Result<Option<User>, IdentityError> {
-        let (key, now) = (id.to_string(), self.now());
+    ) -> Result<User, IdentityError> {
+        let (Standing { key, epoch }, now) = (Standing::of(user), self.now());
         self.run(move |connection| {
             let names = (
                 username
@@ -104,8 +168,12 @@ impl UserStore {
                     .map(|email| (users::email.eq(&email.text), users::email_key.eq(&email.key))),
                 users::updated.eq(now),
             );
-            match diesel::update(users::table.find(&key)).set(names).execute(connection) {
-                Ok(_) => Ok(Ok(())),
+            let unchanged = users::table
+                .find(&key)
+                .filter(users::epoch.eq(epoch).and(users::is_active));
+            match diesel::update(unchanged).set(names).execute(connection) {
+                Ok(1) => Ok(Ok(())),
+                Ok(_) => Ok(Err(IdentityError::AccountChanged)),
                 Err(DatabaseError(UniqueViolation, information)) => {
                     let username = username.as_ref().map_or("", |name| name.key.as_str());
                     let email = email.as_ref().map_or("", |email| email.key.as_str());
@@ -119,55 +187,96 @@ impl UserStore {
             }
         })
         .await??;
-        self.find_by_id(id).await
+        self.find_by_id(user.id).await?.ok_or(IdentityError::AccountChanged)
     }
 
-    /// Stores another password and sees to it that every session ends but `except`. Whether the account is still as `user`
-    /// says: otherwise its password or more was changed meanwhile, and nothing was done.
+    /// Stores another password and sees to it that every session ends but `except`.
+    ///
+    /// # Errors
+    /// [`IdentityError::AccountChanged`] when `user` is no longer as it was read.
     pub(crate) async fn set_password(
         &self,
         user: &User,
         to: PasswordHash,
         except: Option<String>,
-    ) -> Result<bool, IdentityError> {
-        let (key, epoch, now) = (user.id.to_string(), user.epoch, self.now());
-        let changed = self
-            .run(move |connection| {
-                connection.transaction(|connection| {
-                    let unchanged = users::table
-                        .find(&key)
-                        .filter(users::epoch.eq(epoch).and(users::is_active));
-                    let changed = diesel::update(unchanged)
-                        .set((
-                            users::password.eq(to.0),
-                            users::epoch.eq(epoch + 1),
-                            users::updated.eq(now),
-                        ))
-                        .execute(connection)?;
-                    if changed == 1 {
-                        let reason = Reason::PasswordChanged;
-                        super::outbox::revoke(connection, &key, epoch + 1, reason, except.as_deref(), now)?;
-                    }
-                    Ok(changed == 1)
-                })
+    ) -> Result<(), IdentityError> {
+        let (Standing { key, epoch }, now) = (Standing::of(user), self.now());
+        self.run(move |connection| {
+            connection.transaction(|connection| {
+                let unchanged = users::table
+                    .find(&key)
+                    .filter(users::epoch.eq(epoch).and(users::is_active));
+                let changed = diesel::update(unchanged)
+                    .set((
+                        users::password.eq(to.0),
+                        users::epoch.eq(epoch + 1),
+                        users::updated.eq(now),
+                    ))
+                    .execute(connection)?;
+                if changed == 0 {
+                    return Err(RollbackTransaction);
+                }
+                let reason = Reason::PasswordChanged;
+                super::outbox::revoke(connection, &key, epoch + 1, reason, except.as_deref(), now)
             })
-            .await?;
+        })
+        .await?;
         self.outbox_filled.notify_one();
-        Ok(changed)
+        Ok(())
     }
 
     /// Removes an account and sees to it that its sessions end. Whether there was one.
-    pub(crate) async fn delete(&self, id: UserId) -> Result<bool, IdentityError> {
+    ///
+    /// # Errors
+    /// [`IdentityError::AccountChanged`] when `by`, who does it, is no longer the superuser that was read.
+    pub(crate) async fn delete(&self, id: UserId, by: Option<&User>) -> Result<bool, IdentityError> {
+        let by = by.map(Standing::of);
+        self.remove(id, move |connection, key| {
+            let raise = |connection: &mut AnyConnection| {
+                diesel::update(users::table.find(key))
+                    .set(users::epoch.eq(users::epoch + 1))
+                    .execute(connection)
+            };
+            by_superuser(connection, by.as_ref(), key, raise)
+        })
+        .await
+    }
+
+    /// [`UserStore::delete`] by `user`, of whom it is.
+    ///
+    /// # Errors
+    /// [`IdentityError::AccountChanged`] when `user` is no longer as it was read.
+    pub(crate) async fn delete_own(&self, user: &User) -> Result<(), IdentityError> {
+        let Standing { epoch, .. } = Standing::of(user);
+        let deleted = self.remove(user.id, move |connection, key| {
+            let unchanged = users::table
+                .find(key)
+                .filter(users::epoch.eq(epoch).and(users::is_active));
+            diesel::update(unchanged)
+                .set(users::epoch.eq(epoch + 1))
+                .execute(connection)
+        });
+        if deleted.await? {
+            Ok(())
+        } else {
+            Err(IdentityError::AccountChanged)
+        }
+    }
+
+    /// Removes an account whose epoch `raise` raises, when it does.
+    async fn remove<F>(&self, id: UserId, raise: F) -> Result<bool, IdentityError>
+    where
+        F: FnOnce(&mut AnyConnection, &str) -> QueryResult<usize> + Send + 'static,
+    {
         let (key, now) = (id.to_string(), self.now());
         let deleted = self
             .run(move |connection| {
                 connection.transaction(|connection| {
+                    if raise(connection, &key)? == 0 {
+                        return Ok(false);
+                    }
                     let user = users::table.find(&key);
-                    diesel::update(user)
-                        .set(users::epoch.eq(users::epoch + 1))
-                        .execute(connection)?;
-                    let epoch: Option<i64> = user.select(users::epoch).first(connection).optional()?;
-                    let Some(epoch) = epoch else { return Ok(false) };
+                    let epoch: i64 = user.select(users::epoch).first(connection)?;
                     diesel::delete(user).execute(connection)?;
                     super::outbox::revoke(connection, &key, epoch, Reason::Deleted, None, now)?;
                     Ok(true)

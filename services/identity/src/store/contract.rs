@@ -51,6 +51,7 @@ async fn keeps_the_contract(users: &UserStore, clock: &Clock) {
     losing_a_role_ends_sessions_and_gaining_one_does_not(users, clock).await;
     of_two_new_passwords_at_once_one_is_stored(users).await;
     another_name_is_unique_too(users, clock).await;
+    nobody_changes_anything_as_whom_they_no_longer_are(users).await;
     an_outbox_row_is_postponed_and_forgotten(users, clock).await;
 }
 
@@ -157,7 +158,7 @@ async fn deleting_leaves_nothing_but_the_outbox(users: &UserStore, clock: &Clock
     let made = make(users, "deleted").await;
     users.deactivate(made.id).await.unwrap();
     clock.advance(Duration::from_millis(1));
-    let at_once = futures_util::future::join_all((0..4).map(|_| users.delete(made.id))).await;
+    let at_once = futures_util::future::join_all((0..4).map(|_| users.delete(made.id, None))).await;
     assert_eq!(
         at_once.into_iter().filter(|deleted| *deleted.as_ref().unwrap()).count(),
         1
@@ -287,7 +288,7 @@ async fn losing_a_role_ends_sessions_and_gaining_one_does_not(users: &UserStore,
         ),
     ] {
         epoch += i64::from(ends);
-        let user = users.set_rights(made.id, rights).await.unwrap().unwrap();
+        let user = users.set_rights(made.id, rights, None).await.unwrap().unwrap();
         assert_eq!((user.epoch, user.updated), (epoch, clock.now()));
         assert_eq!(
             users.find_by_id(made.id).await.unwrap().map(|user| user.epoch),
@@ -308,11 +309,11 @@ async fn of_two_new_passwords_at_once_one_is_stored(users: &UserStore) {
     let read = make(users, "password").await;
     let change = |hash: &str| users.set_password(&read, PasswordHash(hash.to_owned()), Some("the session".to_owned()));
     let outcomes = tokio::join!(change("first"), change("second"));
-    let stored = (outcomes.0.unwrap(), outcomes.1.unwrap());
+    let stored = outcomes;
     let user = users.find_by_id(read.id).await.unwrap().unwrap();
     let expected = match stored {
-        (true, false) => "first",
-        (false, true) => "second",
+        (Ok(()), Err(IdentityError::AccountChanged)) => "first",
+        (Err(IdentityError::AccountChanged), Ok(())) => "second",
         both => panic!("{both:?}"),
     };
     assert_eq!((user.password.0.as_str(), user.epoch), (expected, 1));
@@ -326,12 +327,65 @@ async fn of_two_new_passwords_at_once_one_is_stored(users: &UserStore) {
     assert_eq!(told, [(1, Reason::PasswordChanged, Some("the session".to_owned()))]);
     users.deactivate(read.id).await.unwrap();
     let inactive = users.find_by_id(read.id).await.unwrap().unwrap();
-    assert!(
-        !users
-            .set_password(&inactive, PasswordHash("third".to_owned()), None)
-            .await
-            .unwrap()
+    let third = users.set_password(&inactive, PasswordHash("third".to_owned()), None);
+    assert!(matches!(third.await, Err(IdentityError::AccountChanged)));
+}
+
+async fn nobody_changes_anything_as_whom_they_no_longer_are(users: &UserStore) {
+    let superuser = || Rights {
+        is_superuser: Some(true),
+        ..Rights::default()
+    };
+    let read = async |name: &str| {
+        let made = make(users, name).await;
+        users.set_rights(made.id, superuser(), None).await.unwrap().unwrap()
+    };
+    // The ids are in the order of making: whoever does it comes once before and once after whom it is done to.
+    let (first, second, third) = (
+        read("standing1").await,
+        read("standing2").await,
+        read("standing3").await,
     );
+    users.deactivate(second.id).await.unwrap();
+    users.activate(second.id).await.unwrap();
+    let before = users.pending(None).await.unwrap().len();
+    let is_refused = |outcome: &IdentityError| matches!(outcome, IdentityError::AccountChanged);
+    for target in [&first, &third, &second] {
+        let changed = users.set_rights(target.id, Rights::active(false), Some(&second)).await;
+        assert!(is_refused(&changed.unwrap_err()));
+        assert!(is_refused(&users.delete(target.id, Some(&second)).await.unwrap_err()));
+        let now = users.find_by_id(target.id).await.unwrap().unwrap();
+        assert!(now.is_active && now.is_superuser);
+    }
+    let name = Username::parse("standing4").unwrap();
+    assert!(is_refused(&users.rename(&second, Some(name), None).await.unwrap_err()));
+    assert!(is_refused(&users.delete_own(&second).await.unwrap_err()));
+    assert_eq!(users.pending(None).await.unwrap().len(), before);
+
+    // Of two who demote each other at the same time one is faster, and stays.
+    for _ in 0..10 {
+        let demoted = || Rights {
+            is_superuser: Some(false),
+            ..Rights::default()
+        };
+        let (one, other) = (
+            users.set_rights(first.id, superuser(), None).await.unwrap().unwrap(),
+            users.set_rights(third.id, superuser(), None).await.unwrap().unwrap(),
+        );
+        let outcomes = tokio::join!(
+            users.set_rights(other.id, demoted(), Some(&one)),
+            users.set_rights(one.id, demoted(), Some(&other)),
+        );
+        let refused = [outcomes.0.err(), outcomes.1.err()];
+        assert_eq!(
+            refused.iter().flatten().filter(|error| is_refused(error)).count(),
+            1,
+            "{refused:?}"
+        );
+    }
+    let now = users.find_by_id(first.id).await.unwrap().unwrap();
+    users.delete_own(&now).await.unwrap();
+    assert!(users.find_by_id(now.id).await.unwrap().is_none());
 }
 
 async fn another_name_is_unique_too(users: &UserStore, clock: &Clock) {
@@ -340,7 +394,7 @@ async fn another_name_is_unique_too(users: &UserStore, clock: &Clock) {
     let rename = async |username: Option<&str>, email: Option<&str>| {
         let username = username.map(|text| Username::parse(text).unwrap());
         let email = email.map(|text| Email::parse(text).unwrap());
-        users.rename(ada.id, username, email).await
+        users.rename(&ada, username, email).await
     };
     for (username, email, expected) in [
         (Some("NEIGHBOUR"), None, (true, false)),
@@ -353,7 +407,7 @@ async fn another_name_is_unique_too(users: &UserStore, clock: &Clock) {
             other => panic!("{other:?}"),
         }
     }
-    let user = rename(Some("Renamed"), None).await.unwrap().unwrap();
+    let user = rename(Some("Renamed"), None).await.unwrap();
     assert_eq!(
         (user.username.as_str(), user.email.as_str()),
         ("Renamed", "renamed@example.com")
@@ -368,7 +422,6 @@ async fn another_name_is_unique_too(users: &UserStore, clock: &Clock) {
             .is_some()
     );
     assert!(users.find_by_login(Login::username("renamed")).await.unwrap().is_none());
-    assert!(users.rename(UserId::new(0), None, None).await.unwrap().is_none());
 }
 
 async fn an_outbox_row_is_postponed_and_forgotten(users: &UserStore, clock: &Clock) {

@@ -89,6 +89,10 @@ impl UserStore {
         after: Option<Position>,
         limit: u16,
     ) -> Result<Vec<User>, IdentityError> {
+        // No name has a NUL, and Postgres takes none.
+        if listing.search.as_ref().is_some_and(|search| search.contains('\0')) {
+            return Ok(Vec::new());
+        }
         let rows = self
             .run(move |connection| {
                 let mut query = users::table.select(Row::as_select()).limit(limit.into()).into_boxed();

@@ -110,6 +110,10 @@ impl UserStore {
 /// What the database could not do. What is not a mistake in our own queries may go better the next time.
 impl From<Error> for IdentityError {
     fn from(error: Error) -> Self {
+        // What the transactions of this store are taken back for.
+        if matches!(error, Error::RollbackTransaction) {
+            return Self::AccountChanged;
+        }
         let cause = anyhow::Error::from(error);
         match cause.downcast_ref() {
             Some(Error::DatabaseError(..) | Error::BrokenTransactionManager | Error::RollbackErrorOnCommit { .. }) => {

@@ -1,10 +1,11 @@
 //! What superusers do with the accounts of others.
 
+use base64::Engine;
 use portcullis_client::wire::Reason;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::helpers::{Answer, Service, spawn};
+use crate::helpers::{Answer, Service, slowly, spawn};
 
 async fn patch(service: &Service, id: &str, token: &str, body: Value) -> Answer {
     let request = service.request(Method::PATCH, &format!("/api/admin/users/{id}"));
@@ -213,4 +214,39 @@ async fn the_list_is_searched_ordered_and_paged_at_once() {
     assert_eq!(nothing.text, "[]");
     let first_made = service.get("/api/user?ordering=created&limit=2", &root).await;
     assert_eq!(names(&first_made), ["root", "delta"]);
+}
+
+#[tokio::test]
+async fn a_superuser_who_is_demoted_while_a_request_is_kept_open_changes_nobody() {
+    let service = spawn().await;
+    let (_, root) = service.superuser("root").await;
+    let (other, others) = service.superuser("other").await;
+    let ada = service.register("ada").await;
+    let path = format!("/api/admin/users/{}", ada["user"]["id"].as_str().unwrap());
+    let request = service.request(Method::PATCH, &path).bearer_auth(&others);
+    let (request, finish) = slowly(request, "{\"is_superuser\": true}");
+    let meanwhile = async {
+        let demoted = patch(&service, &other.id.to_string(), &root, json!({"is_superuser": false})).await;
+        assert_eq!(demoted.status, 200, "{}", demoted.text);
+        finish.send(()).unwrap();
+    };
+    let (answer, ()) = tokio::join!(service.send(request), meanwhile);
+    assert_eq!(answer.status, 403, "{}", answer.text);
+    let seen = service.get("/api/user?search=ada", &root).await;
+    assert_eq!(seen.body[0]["is_superuser"], false);
+}
+
+#[tokio::test]
+async fn a_nul_is_searched_for_in_vain_on_every_database() {
+    let service = spawn().await;
+    let (_, root) = service.superuser("root").await;
+    for path in ["/api/user?search=%00", "/api/user?search=ro%00ot&limit=5"] {
+        let answer = service.get(path, &root).await;
+        assert_eq!((answer.status.as_u16(), answer.text.as_str()), (200, "[]"), "{path}");
+    }
+    let cursor = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode("x:a\0b");
+    let answer = service
+        .get(&format!("/api/user?ordering=username&cursor={cursor}"), &root)
+        .await;
+    assert_eq!(names(&answer), ["root"]);
 }

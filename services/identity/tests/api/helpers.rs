@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use portcullis_test_servers::runtime;
 
 use crate::database::TestDatabase;
@@ -235,4 +236,20 @@ pub(crate) fn config(database: &TestDatabase) -> Config {
         hashing_threads: 1,
         hashing_queue: 32,
     }
+}
+
+/// `request` with a JSON `body`, whose last byte is sent only when the other half says so.
+pub(crate) fn slowly(request: RequestBuilder, body: &str) -> (RequestBuilder, tokio::sync::oneshot::Sender<()>) {
+    let (finish, finished) = tokio::sync::oneshot::channel();
+    let (start, end) = body.split_at(body.len() - 1);
+    let (start, end) = (start.to_owned(), end.to_owned());
+    let rest = futures_util::stream::once(async move {
+        finished.await.unwrap();
+        Ok(end)
+    });
+    let body = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(start)]).chain(rest);
+    let request = request
+        .header("content-type", "application/json")
+        .body(reqwest::Body::wrap_stream(body));
+    (request, finish)
 }

@@ -4,7 +4,7 @@ use portcullis_client::wire::Reason;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::helpers::{Answer, PASSWORD, Service, registration, spawn};
+use crate::helpers::{Answer, PASSWORD, Service, registration, slowly, spawn};
 use crate::issuer::Mood;
 
 const ME: &str = "/api/auth/me";
@@ -259,4 +259,27 @@ async fn a_browser_gets_its_refresh_token_in_a_cookie_and_nowhere_else() {
         (refused.status.as_u16(), &refused.body["code"]),
         (400, &json!("bad_delivery"))
     );
+}
+
+#[tokio::test]
+async fn a_request_that_was_kept_open_is_not_carried_out_for_whom_the_caller_was() {
+    let service = spawn().await;
+    let (ada, thief) = (service.register("ada").await, service.login("ada").await);
+    let thiefs = thief.body["access"].as_str().unwrap();
+    let body = json!({"current_password": PASSWORD, "email": "thief@example.com"}).to_string();
+    let (rename, finish_rename) = slowly(service.request(Method::PATCH, ME).bearer_auth(thiefs), &body);
+    let (delete, finish_delete) = slowly(service.request(Method::DELETE, ME).bearer_auth(thiefs), &body);
+    let kept_open = async { tokio::join!(service.send(rename), service.send(delete)) };
+    let meanwhile = async {
+        let change = json!({"current_password": PASSWORD, "new_password": "correct horse battery"});
+        let changed = call(&service, Method::POST, PASSWORD_PATH, token(&ada), change).await;
+        assert_eq!(changed.status, 204, "{}", changed.text);
+        finish_rename.send(()).unwrap();
+        finish_delete.send(()).unwrap();
+    };
+    let ((renamed, deleted), ()) = tokio::join!(kept_open, meanwhile);
+    // The issuer of these tests forgets no session, so that only what the account has become stands in the way.
+    renamed.is_invalid(&wrong_password());
+    deleted.is_invalid(&wrong_password());
+    assert_eq!(service.get(ME, token(&ada)).await.body["email"], "ada@example.com");
 }
