@@ -20,7 +20,7 @@ const ARGUMENTS = [
 ];
 
 export async function launch(): Promise<Browser> {
-  const executablePath = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
+  const executablePath = process.env.PORTCULLIS_CHROMIUM ?? '/usr/bin/chromium';
   return chromium.launch({ executablePath, args: ARGUMENTS });
 }
 
@@ -66,7 +66,11 @@ export async function signIn(context: BrowserContext, login: string, password = 
 }
 
 export async function atHome(page: Page): Promise<void> {
-  await page.getByText('Welcome! Your access token is good').waitFor();
+  const message = page.getByText('Welcome! Your access token is good');
+  await message.waitFor().catch(async (cause: unknown) => {
+    const shown = await page.locator('body').innerText();
+    throw new Error(`not at home but at ${page.url()}, which says:\n${shown}`, { cause });
+  });
 }
 
 /** Counts the answers of a context by method, path and status. */

@@ -47,6 +47,7 @@ describe('registering', () => {
     const headings = await watchHeadings(page);
     await page.goto('/');
     await page.getByRole('navigation').getByRole('link', { name: 'Register' }).click();
+    await heading(page, 'Make an account').waitFor();
     await page.getByLabel('Username').fill('grace');
     await page.getByLabel('Email').fill('grace@example.com');
     await page.getByLabel('Password', { exact: true }).fill(PASSWORD);
