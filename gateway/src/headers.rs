@@ -88,17 +88,21 @@ pub(crate) fn toward_upstream(request: &HttpRequest, host: &str, route: &Route, 
             headers.append(name, value);
         }
     }
+    if let Some(value) = caller.map(|caller| HeaderValue::from_bytes(caller.authorization.as_bytes()))
+        && let Ok(value) = value
+    {
+        headers.insert(header::AUTHORIZATION, value);
+    }
     let mut set = |name: HeaderName, text: &str| {
         if let Ok(value) = HeaderValue::from_str(text) {
             headers.insert(name, value);
         }
     };
-    if let Some(Caller { claims, authorization }) = caller {
+    if let Some(Caller { claims, .. }) = caller {
         set(X_USER_ID, &claims.sub);
         set(X_USER_ROLES, &roles(&claims.roles));
         set(X_SESSION_ID, claims.sid.as_deref().unwrap_or_default());
         set(X_SCOPE, &claims.scope);
-        set(header::AUTHORIZATION, authorization.to_str().unwrap_or_default());
     }
     set(X_REQUEST_ID, &RequestId::of(request));
     set(X_FORWARDED_PROTO, SCHEME);
@@ -159,11 +163,7 @@ fn is_traced(headers: &InboundMap) -> bool {
 
 /// A trace that nobody has decided to record yet.
 fn new_trace() -> String {
-    format!(
-        "00-{}-{}-00",
-        random::hex(&random::bytes::<16>()),
-        random::hex(&random::bytes::<8>())
-    )
+    ["00-", &random::label::<16>(), "-", &random::label::<8>(), "-00"].concat()
 }
 
 /// Whether a header of a request is never passed on as it came, because it belongs to the connection, frames the body,

@@ -32,7 +32,7 @@ impl RequestId {
         };
         match header.and_then(|value| value.to_str().ok()).filter(plain) {
             Some(id) => Self(id.to_owned()),
-            None => Self(crate::random::hex(&crate::random::bytes::<12>())),
+            None => Self(crate::random::label::<12>()),
         }
     }
 }
@@ -44,11 +44,6 @@ pub async fn handle(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let id = RequestId::adopt(request.headers().get(X_REQUEST_ID));
-    let accept = request
-        .headers()
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned);
     let method = request.method().clone();
     request.extensions_mut().insert(id.clone());
     let started = clock::instant();
@@ -63,9 +58,11 @@ pub async fn handle(
                 .map_or_else(|| error.to_string(), |cause| format!("{cause:#}"));
             log::error!(role, request_id = id.0.as_str(), status = response.status().as_u16(), cause = cause.as_str(); "request failed");
         }
+        let accept = request.headers().get(header::ACCEPT);
+        let accept = accept.and_then(|value| value.to_str().ok());
         let shaped = match problem {
-            Some(problem) => problem.response(Some(&id.0), accept.as_deref()),
-            None => foreign(error).response(Some(&id.0), accept.as_deref()),
+            Some(problem) => problem.response(Some(&id.0), accept),
+            None => foreign(error).response(Some(&id.0), accept),
         };
         response = with_headers_of(&response, shaped);
     }

@@ -1,5 +1,7 @@
 //! The one place randomness comes from: the operating system, through aws-lc.
 
+use std::cell::RefCell;
+
 use uuid::Uuid;
 
 /// `N` bytes fit for keys and secrets.
@@ -12,6 +14,20 @@ pub fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     aws_lc_rs::rand::fill(&mut bytes).expect("the operating system gives randomness");
     bytes
+}
+
+thread_local! {
+    /// Seeded by the operating system; a request needs several ids, and those need not be paid for as keys are.
+    static LABELS: RefCell<fastrand::Rng> = RefCell::new(fastrand::Rng::with_seed(u64::from_le_bytes(bytes())));
+}
+
+/// `N` bytes in hexadecimal that no other call has given, to tell things apart by: the ids of requests and of traces. Never
+/// a secret: whoever sees some may work out the next.
+#[must_use]
+pub fn label<const N: usize>() -> String {
+    let mut bytes = [0; N];
+    LABELS.with_borrow_mut(|labels| labels.fill(&mut bytes));
+    hex(&bytes)
 }
 
 /// An identifier that nobody can guess: a version 4 UUID (RFC 9562 section 5.4).
@@ -29,11 +45,32 @@ pub fn ordered_uuid(millis: i64) -> Uuid {
 /// `bytes` in lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn hexadecimal_has_two_digits_a_byte() {
+        assert_eq!(hex(&[0, 0x0f, 0xa5, 0xff]), "000fa5ff");
+    }
+
+    #[test]
+    fn labels_differ_within_a_thread_and_between_threads() {
+        let some = || (0..1000).map(|_| label::<8>()).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(some)).collect();
+        let all: HashSet<String> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(all.len(), 4000);
+        assert!(all.iter().all(|label| label.len() == 16));
+    }
 }
