@@ -1,0 +1,112 @@
+"""The command line behind scripts/bench."""
+import argparse
+import fnmatch
+import json
+import os
+import sys
+import time
+
+from . import flat, machine, profile, report
+from .bench import Bench
+from .contestants import contestants
+from .scenarios import Runner, run, scenarios
+
+
+def pair(text):
+    name, equals, value = text.partition('=')
+    if not equals:
+        raise argparse.ArgumentTypeError('write it as NAME=VALUE')
+    return name, value
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog='scripts/bench', description=__doc__)
+    parser.add_argument('what', nargs='?', default='run', choices=['run', 'list', 'profile', 'report'],
+                        help='run: measure (the default); list: contestants and scenarios; profile: where the time of a '
+                             'request goes in portcullis; report: write table and chart of FILE again')
+    parser.add_argument('file', nargs='?', help='a JSON file of results, for report')
+    parser.add_argument('--contestants', default='*', metavar='A,B', help='who; * stands for anything')
+    parser.add_argument('--scenarios', default='*', metavar='A,B', help='what')
+    parser.add_argument('--rounds', type=int, help='how often (default 7; some scenarios half of it)')
+    parser.add_argument('--quick', action='store_true', help='few and short rounds: to see that it works, and roughly what')
+    parser.add_argument('--rate', type=int, default=2500, help='requests a second of `paced` (default 2500)')
+    parser.add_argument('--compare', type=pair, action='append', default=[], metavar='NAME=BINARY',
+                        help='another build of portcullis as a contestant')
+    parser.add_argument('--add', type=pair, action='append', default=[], metavar='NAME=COMMAND',
+                        help='another contestant; {port}, {upstream}, {sink} and {jwks} are filled in')
+    parser.add_argument('--results', metavar='DIRECTORY', help='where results go (default bench/results)')
+    for tool in ('binary', 'load', 'envoy', 'traefik'):
+        parser.add_argument(f'--{tool}', required=True, help=argparse.SUPPRESS)
+    parser.add_argument('--default-results', required=True, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    for name in ('binary', 'load', 'envoy', 'traefik'):
+        setattr(options, name, os.path.abspath(getattr(options, name)))
+    options.compare = [(name, os.path.abspath(path)) for name, path in options.compare]
+    options.results = os.path.abspath(options.results or options.default_results)
+    return options
+
+
+def chosen(patterns, named, what):
+    found = [each for each in named if any(fnmatch.fnmatch(each.name, pattern) for pattern in patterns.split(','))]
+    for pattern in patterns.split(','):
+        if pattern not in ('flat', '*') and not any(fnmatch.fnmatch(each.name, pattern) for each in named):
+            raise machine.Failure(f'there is no {what} {pattern}; `scripts/bench list` names them all')
+    return found
+
+
+def progress(text):
+    print(f'{time.strftime("%T")} {text}', file=sys.stderr, flush=True)
+
+
+def measure(options):
+    results = {'machine': machine.describe(), 'quick': options.quick, 'rate': options.rate, 'starts': {}, 'samples': []}
+    plan = chosen(options.scenarios, scenarios(options), 'scenario')
+    with Bench(options) as bench:
+        runners = []
+        if plan:
+            for contestant in chosen(options.contestants, contestants(options), 'contestant'):
+                runner = Runner(bench, contestant)
+                progress(f'{runner.name}: answers after {min(runner.starts) * 1000:.0f} ms, '
+                         f'{runner.idle_memory / 1e6:.1f} MB')
+                results['starts'][runner.name] = {'checks': contestant.checks, 'seconds': runner.starts,
+                                                  'memory': runner.idle_memory}
+                runners.append(runner)
+        for runner in runners:
+            runner.warm()
+        samples = run(bench, runners, plan, progress)
+        results['scenarios'] = {scenario.name: scenario.title for scenario in plan}
+        for (scenario, name), found in samples.items():
+            results['samples'] += [{'scenario': scenario, 'contestant': name, **sample} for sample in found]
+        if any(fnmatch.fnmatch('flat', pattern) for pattern in options.scenarios.split(',')):
+            results['flat'] = flat.measure(bench, progress)
+    return results
+
+
+def main():
+    options = arguments()
+    if options.what == 'list':
+        for each in contestants(options):
+            print(f'{each.name:24} {each.checks}')
+        print()
+        for each in scenarios(options):
+            print(f'{each.name:24} {each.title}')
+        print(f'{"flat":24} {flat.TITLE}')
+    elif options.what == 'profile':
+        with Bench(options) as bench:
+            profile.profile(bench)
+    elif options.what == 'report':
+        report.write(options.file)
+    else:
+        results = measure(options)
+        os.makedirs(options.results, exist_ok=True)
+        path = os.path.join(options.results, time.strftime('%F') + ('-quick' if options.quick else '') + '.json')
+        with open(path, 'w') as file:
+            json.dump(results, file, indent=1)
+        report.write(path)
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except machine.Failure as failure:
+        sys.exit(f'bench: {failure}')

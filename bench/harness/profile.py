@@ -1,0 +1,5 @@
+"""x"""
+
+
+def profile(bench):
+    pass
