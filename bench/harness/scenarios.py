@@ -2,7 +2,7 @@
 import statistics
 import time
 
-from . import machine
+from . import cost, machine
 from .bench import BIG, ITEM, MEGABYTE, UPLOAD
 from .contestants import PLAIN
 from .token_service import WARM
@@ -57,25 +57,8 @@ class Runner:
 
     def measure(self, seconds, **load):
         """One stretch under load: what the client saw, and what it cost."""
-        core = machine.PROXY_CORE
-        busy, cpu, began = machine.core_busy_seconds(core), self.process.cpu_ns(), time.monotonic()
-        user, system = self.process.kernel_share()
-        sample = self.bench.load(self.port, seconds, tokens=self.service.tokens, **{'take': WARM, **load})
-        took = time.monotonic() - began
-        cpu = self.process.cpu_ns() - cpu
-        busy = machine.core_busy_seconds(core) - busy
-        user, system = (after - before for before, after in zip((user, system), self.process.kernel_share()))
-        good = sample['statuses'].get('200', 0)
-        if good < sample['requests'] or sample['broken']:
-            raise machine.Failure(f'{self.name} answered {sample["statuses"]}, and {sample["broken"]} requests broke')
-        return {
-            **sample,
-            'cpu_us': cpu / 1000 / max(1, good),
-            'kernel': system / max(1, user + system),
-            'core_used': cpu / 1e9 / took,
-            'foreign': max(0.0, busy - cpu / 1e9) / took,
-            'memory': self.process.memory(),
-        }
+        load = {'tokens': self.service.tokens, 'take': WARM, **load}
+        return cost.measure(self.process, lambda: self.bench.load(self.port, seconds, **load))
 
 
 class Scenario:
