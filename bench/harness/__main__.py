@@ -3,6 +3,9 @@ import argparse
 import fnmatch
 import json
 import os
+import re
+import signal
+import subprocess
 import sys
 import time
 
@@ -35,14 +38,14 @@ def arguments():
     parser.add_argument('--add', type=pair, action='append', default=[], metavar='NAME=COMMAND',
                         help='another contestant; {port}, {upstream}, {sink} and {jwks} are filled in')
     parser.add_argument('--results', metavar='DIRECTORY', help='where results go (default bench/results)')
-    for tool in ('binary', 'load', 'envoy', 'traefik'):
-        parser.add_argument(f'--{tool}', required=True, help=argparse.SUPPRESS)
-    parser.add_argument('--default-results', required=True, help=argparse.SUPPRESS)
+    for hidden in ('binary', 'load', 'envoy', 'traefik', 'bench'):
+        parser.add_argument(f'--{hidden}', required=True, help=argparse.SUPPRESS)
     options = parser.parse_args()
     for name in ('binary', 'load', 'envoy', 'traefik'):
         setattr(options, name, os.path.abspath(getattr(options, name)))
     options.compare = [(name, os.path.abspath(path)) for name, path in options.compare]
-    options.results = os.path.abspath(options.results or options.default_results)
+    options.readme = None if options.results else os.path.join(options.bench, 'README.md')
+    options.results = os.path.abspath(options.results or os.path.join(options.bench, 'results'))
     return options
 
 
@@ -58,8 +61,26 @@ def progress(text):
     print(f'{time.strftime("%T")} {text}', file=sys.stderr, flush=True)
 
 
+def versions(options):
+    """Of everybody who takes part, as they say it."""
+    said = {
+        'Portcullis': [options.binary, '--version'],
+        'HAProxy': ['haproxy', '-v'],
+        'nginx': ['nginx', '-v'],
+        'Envoy': [options.envoy, '--version'],
+        'Traefik': [options.traefik, 'version'],
+    }
+    found = {}
+    for name, command in said.items():
+        done = subprocess.run(command, capture_output=True, text=True)
+        version = re.search(r'\d+\.\d+\.\d+', done.stdout + done.stderr)
+        found[name] = version.group() if version else 'unknown'
+    return found
+
+
 def measure(options):
-    results = {'machine': machine.describe(), 'quick': options.quick, 'rate': options.rate, 'starts': {}, 'samples': []}
+    results = {'machine': machine.describe(), 'versions': versions(options), 'whole': not options.quick and options.contestants == options.scenarios == '*',
+               'starts': {}, 'samples': []}
     plan = chosen(options.scenarios, scenarios(options), 'scenario')
     with Bench(options) as bench:
         runners = []
@@ -80,6 +101,15 @@ def measure(options):
         if any(fnmatch.fnmatch('flat', pattern) for pattern in options.scenarios.split(',')):
             results['flat'] = flat.measure(bench, progress)
     return results
+
+
+def rounded(value):
+    """Figures as exact as they can be; more digits would only fill the file."""
+    if isinstance(value, float):
+        return float(f'{value:.6g}')
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
+    return {key: rounded(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def save(options, suffix, text):
@@ -110,14 +140,19 @@ def main():
         print(text)
         save(options, '-profile.md', text)
     elif options.what == 'report':
-        report.write(options.file)
+        report.write(options.file, options.readme)
     else:
         results = measure(options)
-        report.write(save(options, '-quick.json' if options.quick else '.json', json.dumps(results, indent=1)))
+        suffix = '.json' if results['whole'] else '-part.json'
+        report.write(save(options, suffix, json.dumps(rounded(results), indent=1)), options.readme)
 
 
 if __name__ == '__main__':
+    # Being told to end is no reason to leave servers behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except machine.Failure as failure:
         sys.exit(f'bench: {failure}')

@@ -23,12 +23,19 @@ class Bench:
         self.token_services = {}
 
     def __enter__(self):
+        try:
+            self._begin()
+        except BaseException:
+            self.closing.close()
+            raise
+        return self
+
+    def _begin(self):
         self.directory = self.closing.enter_context(tempfile.TemporaryDirectory(prefix='portcullis-bench-'))
         # Servers that change to another user still read what is theirs.
         os.chmod(self.directory, 0o755)
         self.upstream, self.sink = machine.free_ports(2)
         self._start_upstream()
-        return self
 
     def __exit__(self, *failure):
         self.closing.close()

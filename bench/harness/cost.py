@@ -8,19 +8,16 @@ def measure(process, load):
     """Runs `load`; what the client saw, and what it cost."""
     core = machine.PROXY_CORE
     busy, cpu, began = machine.core_busy_seconds(core), process.cpu_ns(), time.monotonic()
-    user, system = process.kernel_share()
     sample = load()
     took = time.monotonic() - began
     cpu = process.cpu_ns() - cpu
     busy = machine.core_busy_seconds(core) - busy
-    user, system = (after - before for before, after in zip((user, system), process.kernel_share()))
     good = sample['statuses'].get('200', 0)
     if good < sample['requests'] or sample['broken']:
         raise machine.Failure(f'{process.name} answered {sample["statuses"]}, and {sample["broken"]} requests broke')
     return {
         **sample,
         'cpu_us': cpu / 1000 / max(1, good),
-        'kernel': system / max(1, user + system),
         'core_used': cpu / 1e9 / took,
         'foreign': max(0.0, busy - cpu / 1e9) / took,
         'memory': process.memory(),

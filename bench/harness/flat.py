@@ -61,7 +61,7 @@ def measure(bench, progress):
     progress(f'flat: the large one answers after {large.ready_after:.1f} s, {large.memory_at_start / 1e6:.0f} MB')
     if (status := machine.get(large.port, large.paths[0], revoked)) != 401:
         raise machine.Failure(f'the large case answers {status} to the token of a revoked session')
-    small.load(60, tokens=tokens, take=FEW, requests=TOKENS)
+    small.load(60, tokens=tokens, take=FEW, requests=10 * FEW)
     large.load(60, tokens=tokens, requests=TOKENS)
     warm = {gateway.name: gateway.process.memory() for gateway in (small, large)}
 

@@ -70,14 +70,6 @@ class Process:
                     pass
         return total
 
-    def kernel_share(self):
-        """Of its time so far, what was spent in the kernel and what outside; in clock ticks."""
-        user = system = 0
-        for pid in self.tree():
-            fields = read(f'/proc/{pid}/stat').rsplit(')', 1)[1].split()
-            user, system = user + int(fields[11]), system + int(fields[12])
-        return user, system
-
     def memory(self):
         """Resident bytes."""
         return sum(int(re.search(r'VmRSS:\s+(\d+)', read(f'/proc/{pid}/status')).group(1)) for pid in self.tree()) * 1024
