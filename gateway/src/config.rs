@@ -59,7 +59,7 @@ pub struct Config {
 }
 
 /// Interchangeable targets that requests are spread over.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// Base URLs, as in `http://127.0.0.1:8003`.
