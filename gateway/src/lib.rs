@@ -30,7 +30,7 @@ use portcullis_client::{Follower, FollowerConfig};
 use service_kit::health::Readiness;
 use service_kit::{Clock, Running, edge, server};
 
-pub use config::{Auth, Config, RouteConfig, Stale, Upstream};
+pub use config::{Auth, Config, HealthCheck, RouteConfig, Stale, Upstream};
 use events::Events;
 use routes::Table;
 use serve::{Gateway, Worker};
@@ -68,7 +68,7 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     let upstreams = config
         .upstreams
         .iter()
-        .map(|(name, upstream)| Ok(Arc::new(upstream::Upstream::new(name, upstream)?)));
+        .map(|(name, upstream)| upstream::Upstream::start(name, upstream));
     let events = Arc::new(Events::new(config.max_event_streams));
     let closing = Arc::clone(&events);
     let gateway = Arc::new(Gateway {
