@@ -1,11 +1,15 @@
 //! What pages of other origins may do, and the headers that every answer has (the Fetch standard, section 3.3).
 
+use std::rc::Rc;
+
 use actix_cors::Cors;
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::serve::Worker;
 
 const METHODS: &str = "DELETE, GET, OPTIONS, PATCH, POST, PUT";
 const REQUEST_HEADERS: &str = "accept, accept-encoding, authorization, content-type, dnt, origin, traceparent, user-agent, \
@@ -23,12 +27,18 @@ const SECURITY: [(HeaderName, HeaderValue); 4] = [
     ),
 ];
 
-/// The middleware that answers preflights and marks answers for `origins`.
-pub(crate) fn allow(origins: &[String]) -> Cors {
-    let cors = origins
-        .iter()
-        .fold(Cors::default(), |cors, origin| cors.allowed_origin(origin));
-    cors.allowed_methods(METHODS.split(", "))
+/// The middleware that answers preflights and marks answers for the origins that `worker` knows at that moment.
+pub(crate) fn allow(worker: Rc<Worker>) -> Cors {
+    let may_read = move |origin: &HeaderValue, _: &RequestHead| {
+        let view = worker.view();
+        view.state
+            .origins
+            .iter()
+            .any(|known| known.as_bytes() == origin.as_bytes())
+    };
+    Cors::default()
+        .allowed_origin_fn(may_read)
+        .allowed_methods(METHODS.split(", "))
         .allowed_headers(REQUEST_HEADERS.split(", "))
         .expose_headers(EXPOSED_HEADERS.split(", "))
         .supports_credentials()

@@ -16,6 +16,7 @@ mod policy;
 mod proxy;
 mod routes;
 mod serve;
+mod state;
 mod upstream;
 mod web_app;
 
@@ -26,14 +27,15 @@ use std::time::Duration;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use portcullis_client::{Follower, FollowerConfig};
 use service_kit::health::Readiness;
 use service_kit::{Clock, Running, edge, server};
 
 pub use config::{Auth, Config, HealthCheck, RouteConfig, Stale, Upstream};
 use events::Events;
-use routes::Table;
 use serve::{Gateway, Worker};
+use state::State;
 use web_app::WebApp;
 
 /// How long a client whose request was answered early may go on sending before its connection is cut.
@@ -61,36 +63,21 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     let follower = Follower::start(follower, clock).context("while starting to follow the token service")?;
     let readiness = Readiness::default().with("token", follower.readiness());
 
-    let names: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
-    let table = Table::compile(&routes::all(&config), |name| {
-        names.iter().position(|known| *known == name)
-    });
-    let upstreams = config
-        .upstreams
-        .iter()
-        .map(|(name, upstream)| upstream::Upstream::start(name, upstream));
     let events = Arc::new(Events::new(config.max_event_streams));
     let closing = Arc::clone(&events);
     let gateway = Arc::new(Gateway {
-        table,
-        upstreams: upstreams.collect::<anyhow::Result<_>>()?,
+        state: Arc::new(ArcSwap::from_pointee(State::new(&config, None)?)),
         web,
         events,
         verifier: follower.verifier(),
-        body_timeout: config.body_timeout,
-        origins: config.cors_origins.clone(),
         access_log: config.access_log,
     });
-    let origins = config.cors_origins.clone();
     let server = HttpServer::new(move || {
+        let worker = Rc::new(Worker::new(&gateway));
         App::new()
-            .app_data(Rc::new(Worker::new(
-                &gateway,
-                config.connect_timeout,
-                config.idle_timeout,
-            )))
+            .app_data(Rc::clone(&worker))
             .default_service(web::to(serve::serve))
-            .wrap(cors::allow(&origins))
+            .wrap(cors::allow(worker))
             .wrap(from_fn(serve::surround))
             .wrap(from_fn(|request, next| edge::handle("gateway", request, next)))
     })

@@ -272,13 +272,14 @@ impl RouteConfig {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::config::Stale;
 
-    fn config(extra: &str) -> Config {
+    /// A sound configuration with these further members (JSON).
+    pub(crate) fn config(extra: &str) -> Config {
         let text = format!(
             r#"
             {{"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "workers": 1, "client_id": "gateway",

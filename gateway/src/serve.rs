@@ -9,6 +9,7 @@ use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
+use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use portcullis_client::{Claims, Verifier};
 use service_kit::{Problem, RequestId, clock};
@@ -17,8 +18,8 @@ use crate::config::Purpose;
 use crate::error::ProxyError;
 use crate::events::Events;
 use crate::proxy::Passage;
-use crate::routes::{Found, Route, Table};
-use crate::upstream::{Pool, Upstream};
+use crate::routes::{Found, Route};
+use crate::state::{State, View, Views};
 use crate::web_app::WebApp;
 use crate::{admission, cookie, cors, headers, path, policy};
 
@@ -34,20 +35,18 @@ const LOGGED_PATH: usize = 512;
 
 /// What all workers share.
 pub(crate) struct Gateway {
-    pub(crate) table: Table,
-    pub(crate) upstreams: Vec<Arc<Upstream>>,
+    /// What a reload replaces.
+    pub(crate) state: Arc<ArcSwap<State>>,
     pub(crate) web: WebApp,
     pub(crate) events: Arc<Events>,
     pub(crate) verifier: Arc<Verifier>,
-    pub(crate) body_timeout: Duration,
-    pub(crate) origins: Vec<String>,
     pub(crate) access_log: bool,
 }
 
 /// A worker: the gateway, and this thread's own connections.
 pub(crate) struct Worker {
     gateway: Arc<Gateway>,
-    pools: Vec<Rc<Pool>>,
+    views: Views,
 }
 
 /// What was found out about a request, for the log.
@@ -57,15 +56,16 @@ struct Seen {
 }
 
 impl Worker {
-    pub(crate) fn new(gateway: &Arc<Gateway>, connect_timeout: Duration, idle_timeout: Duration) -> Self {
-        let pools = gateway
-            .upstreams
-            .iter()
-            .map(|upstream| Pool::new(Arc::clone(upstream), connect_timeout, idle_timeout));
+    pub(crate) fn new(gateway: &Arc<Gateway>) -> Self {
         Self {
             gateway: Arc::clone(gateway),
-            pools: pools.collect(),
+            views: Views::of(&gateway.state),
         }
+    }
+
+    /// What a request that begins now goes by, to its end.
+    pub(crate) fn view(&self) -> Rc<View> {
+        self.views.current()
     }
 
     async fn answer(&self, request: &HttpRequest, payload: &mut Payload) -> Result<HttpResponse, Problem> {
@@ -88,16 +88,18 @@ impl Worker {
         if path::is_internal(&path) {
             return Err(Problem::not_found());
         }
-        let route = match self.gateway.table.find(host, method, &path) {
+        let view = self.view();
+        let route = match view.state.table.find(host, method, &path) {
             Found::Route(route) => Arc::clone(route),
             Found::OtherMethods(allow) => return Err(Problem::method_not_allowed(method.as_str(), &allow)),
             Found::Nothing => return self.gateway.web.answer(request, &path),
         };
-        self.pass(request, payload, host, &path, route).await
+        self.pass(&view, request, payload, host, &path, route).await
     }
 
     async fn pass(
         &self,
+        view: &View,
         request: &HttpRequest,
         payload: &mut Payload,
         host: &str,
@@ -109,7 +111,7 @@ impl Worker {
             return Err(ProxyError::TooLarge(route.body_limit).into());
         }
         if cookie::is_asked_for(request.headers()) {
-            cookie::check(request.headers(), host, &self.gateway.origins)?;
+            cookie::check(request.headers(), host, &view.state.origins)?;
         }
         let caller = admission::admit(&self.gateway.verifier, &route, request.headers()).await?;
         if let Some(caller) = &caller {
@@ -126,7 +128,7 @@ impl Worker {
         if path::is_internal(path) {
             return Err(Problem::not_found());
         }
-        let pool = route.upstream.and_then(|upstream| self.pools.get(upstream));
+        let pool = route.upstream.and_then(|upstream| view.pools.get(upstream));
         let pool = pool.ok_or_else(Problem::not_found)?;
         let passage = Passage {
             request,
@@ -134,7 +136,7 @@ impl Worker {
             caller: caller.as_ref(),
             host,
             path,
-            body_timeout: self.gateway.body_timeout,
+            body_timeout: view.state.body_timeout,
         };
         Ok(passage.forward(pool, payload.take()).await?)
     }

@@ -269,7 +269,7 @@ impl Pool {
         let look = io.look();
         let (sender, connection) = connection::http().handshake(io).await.map_err(ProxyError::Upstream)?;
         rt::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.with_upgrades().await {
                 log::debug!(cause = error.to_string().as_str(); "a connection to an upstream ended");
             }
             drop(counted);

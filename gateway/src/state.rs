@@ -1,0 +1,175 @@
+//! What a reload replaces, as one thing: a request sees either all of the old or all of the new.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Cache};
+
+use crate::config::{self, Config};
+use crate::routes::{self, Table};
+use crate::upstream::{Pool, Upstream};
+
+/// Everything that requests go by and that a reload replaces. It never changes: the next one takes its place.
+pub(crate) struct State {
+    pub(crate) table: Table,
+    /// In the order of their names, as [`crate::routes::Route::upstream`] counts them.
+    pub(crate) upstreams: Vec<Arc<Upstream>>,
+    /// What the upstreams were made from.
+    described: BTreeMap<String, config::Upstream>,
+    /// The origins whose pages may read answers.
+    pub(crate) origins: Vec<String>,
+    /// The longest pause between two pieces of a body.
+    pub(crate) body_timeout: Duration,
+    connect_timeout: Duration,
+    idle_timeout: Duration,
+}
+
+impl State {
+    /// What `config` says, made within a runtime. Upstreams of the state `before` whose description is the same are taken over as they are, with
+    /// all that is known about their targets.
+    ///
+    /// # Errors
+    /// When a target is not a URL that can be connected to.
+    pub(crate) fn new(config: &Config, before: Option<&Self>) -> anyhow::Result<Self> {
+        let names: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
+        let table = Table::compile(&routes::all(config), |name| {
+            names.iter().position(|known| *known == name)
+        });
+        let upstreams = config.upstreams.iter().map(|(name, described)| {
+            match before.and_then(|before| before.same_upstream(name, described)) {
+                Some(known) => Ok(known),
+                None => Upstream::start(name, described),
+            }
+        });
+        Ok(Self {
+            table,
+            upstreams: upstreams.collect::<anyhow::Result<_>>()?,
+            described: config.upstreams.clone(),
+            origins: config.cors_origins.clone(),
+            body_timeout: config.body_timeout,
+            connect_timeout: config.connect_timeout,
+            idle_timeout: config.idle_timeout,
+        })
+    }
+
+    fn same_upstream(&self, name: &str, described: &config::Upstream) -> Option<Arc<Upstream>> {
+        let position = self.described.keys().position(|known| known == name)?;
+        let same = self.described.get(name) == Some(described);
+        same.then(|| self.upstreams.get(position).map(Arc::clone)).flatten()
+    }
+}
+
+/// A state, and one worker's connections to its upstreams. Whoever works on a request keeps the view that it began with.
+pub(crate) struct View {
+    pub(crate) state: Arc<State>,
+    /// One for each of the state's upstreams.
+    pub(crate) pools: Vec<Rc<Pool>>,
+}
+
+impl View {
+    /// `state`, with the pools of `before` for upstreams that it took over. Other pools end with the last request that
+    /// uses them.
+    fn new(state: Arc<State>, before: Option<&Self>) -> Self {
+        let (connect, idle) = (state.connect_timeout, state.idle_timeout);
+        let before =
+            before.filter(|before| (before.state.connect_timeout, before.state.idle_timeout) == (connect, idle));
+        let known = |upstream: &Arc<Upstream>| {
+            let mut pools = before?.pools.iter();
+            pools.find(|pool| Arc::ptr_eq(&pool.upstream, upstream)).map(Rc::clone)
+        };
+        let pools = state.upstreams.iter();
+        let pools =
+            pools.map(|upstream| known(upstream).unwrap_or_else(|| Pool::new(Arc::clone(upstream), connect, idle)));
+        Self {
+            pools: pools.collect(),
+            state,
+        }
+    }
+}
+
+/// One worker's look at the state that counts now. Seeing that there is no new one costs a load and a comparison.
+pub(crate) struct Views {
+    current: RefCell<Current>,
+}
+
+struct Current {
+    cache: Cache<Arc<ArcSwap<State>>, Arc<State>>,
+    view: Rc<View>,
+}
+
+impl Views {
+    pub(crate) fn of(state: &Arc<ArcSwap<State>>) -> Self {
+        let current = Current {
+            cache: Cache::new(Arc::clone(state)),
+            view: Rc::new(View::new(state.load_full(), None)),
+        };
+        Self {
+            current: RefCell::new(current),
+        }
+    }
+
+    /// For a request that begins now.
+    pub(crate) fn current(&self) -> Rc<View> {
+        let Current { cache, view } = &mut *self.current.borrow_mut();
+        let state = cache.load();
+        if !Arc::ptr_eq(state, &view.state) {
+            *view = Rc::new(View::new(Arc::clone(state), Some(view)));
+        }
+        Rc::clone(view)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use url::Url;
+
+    use super::*;
+
+    fn state(upstreams: &[(&str, u16)], before: Option<&State>) -> State {
+        let mut config = crate::mistakes::tests::config("");
+        config.upstreams = upstreams
+            .iter()
+            .map(|(name, port)| {
+                let target = Url::parse(&format!("http://127.0.0.1:{port}")).unwrap();
+                ((*name).to_owned(), config::Upstream::of(vec![target]))
+            })
+            .collect();
+        State::new(&config, before).unwrap()
+    }
+
+    #[tokio::test]
+    async fn upstreams_that_did_not_change_are_taken_over_with_their_pools() {
+        let first = state(&[("a", 1), ("b", 2), ("c", 3)], None);
+        let shared = Arc::new(ArcSwap::from_pointee(first));
+        let views = Views::of(&shared);
+        let before = views.current();
+        assert!(Rc::ptr_eq(&before, &views.current()), "nothing has changed");
+
+        let second = state(&[("b", 2), ("c", 4), ("d", 1)], Some(&before.state));
+        shared.store(Arc::new(second));
+        let after = views.current();
+        let names = after.pools.iter().map(|pool| pool.upstream.name.as_str());
+        assert_eq!(names.collect::<Vec<_>>(), ["b", "c", "d"]);
+        assert!(Rc::ptr_eq(&after.pools[0], &before.pools[1]), "b is the same");
+        assert!(!Rc::ptr_eq(&after.pools[1], &before.pools[2]), "c has another target");
+        assert_eq!(before.pools.len(), 3, "who still holds the old view sees all of it");
+
+        let old = Rc::downgrade(&before.pools[0]);
+        drop(before);
+        assert!(old.upgrade().is_none(), "a is gone with its last request");
+    }
+
+    #[tokio::test]
+    async fn pools_with_other_timeouts_are_new_and_the_upstream_stays() {
+        let first = state(&[("a", 1)], None);
+        let mut second = state(&[("a", 1)], Some(&first));
+        assert!(Arc::ptr_eq(&first.upstreams[0], &second.upstreams[0]));
+        second.idle_timeout += Duration::from_secs(1);
+        let before = View::new(Arc::new(first), None);
+        let after = View::new(Arc::new(second), Some(&before));
+        assert!(!Rc::ptr_eq(&before.pools[0], &after.pools[0]));
+    }
+}
