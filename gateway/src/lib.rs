@@ -9,6 +9,7 @@ mod cookie;
 mod cors;
 mod error;
 mod events;
+mod framing;
 mod headers;
 mod mistakes;
 mod path;

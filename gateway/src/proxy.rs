@@ -16,9 +16,9 @@ use hyper::{Request, Response, Uri};
 use crate::admission::Caller;
 use crate::body::{Progress, RequestBody, ResponseBody, Sending};
 use crate::error::ProxyError;
-use crate::headers;
 use crate::routes::Route;
 use crate::upstream::{Kept, Lease, Pool, Slots, Target};
+use crate::{framing, headers};
 
 /// How many targets are tried for one request.
 const MAX_TARGETS_TRIED: u32 = 3;
@@ -199,7 +199,7 @@ impl Passage<'_> {
         let (head, incoming) = response.into_parts();
         let status = StatusCode::from_u16(head.status.as_u16()).map_err(|_| ProxyError::BadAnswer)?;
         // We asked for no other protocol.
-        if status.is_informational() {
+        if status.is_informational() || !framing::is_sound(&head) {
             return Err(ProxyError::BadAnswer);
         }
         let length = head.headers.get(CONTENT_LENGTH);

@@ -1,5 +1,6 @@
 //! Asking targets whether they are well, so that no request has to find out.
 
+use std::pin::pin;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -102,14 +103,13 @@ async fn ask(target: &Target, check: &HealthCheck) -> Result<(), Wrong> {
     headers.insert(HOST, target.host.clone());
     headers.insert(USER_AGENT, HeaderValue::from_static("portcullis-health"));
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    let asking = sender.send_request(request);
-    let status = tokio::select! {
-        answer = asking => answer?.status(),
-        ended = connection => {
-            ended?;
-            return Err(Wrong::Timeout);
-        }
+    let mut asking = pin!(sender.send_request(request));
+    let answer = tokio::select! {
+        answer = &mut asking => answer,
+        // What it ended with is known to who asked.
+        _ = connection => asking.await,
     };
+    let status = answer?.status();
     if status.is_success() || status.is_redirection() {
         Ok(())
     } else {
