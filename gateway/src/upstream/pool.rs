@@ -307,3 +307,6 @@ async fn sweep(pool: Weak<Pool>, pause: Duration) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,3 +82,140 @@ pub(super) async fn keep_up(upstream: Weak<Upstream>, resolver: Resolver) {
         tokio::time::sleep(jittered(pause)).await;
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use url::Url;
+
+    use super::super::target::Target;
+    use super::*;
+    use crate::config;
+
+    /// What a name leads to, for tests to change.
+    #[derive(Clone, Default)]
+    pub(in super::super) struct Names(Arc<Known>);
+
+    #[derive(Default)]
+    struct Known {
+        addresses: Mutex<Option<Vec<SocketAddr>>>,
+        asked: AtomicUsize,
+    }
+
+    impl Names {
+        pub(in super::super) fn lead_to(&self, addresses: &[SocketAddr]) {
+            *self.0.addresses.lock().unwrap() = Some(addresses.to_vec());
+        }
+
+        pub(in super::super) fn fail(&self) {
+            *self.0.addresses.lock().unwrap() = None;
+        }
+
+        /// Waits until it was looked up anew.
+        async fn looked_up(&self) {
+            let before = self.0.asked.load(Ordering::SeqCst);
+            // One may have been under way, and what is found is taken over before the next one begins.
+            while self.0.asked.load(Ordering::SeqCst) < before + 3 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+
+        /// An upstream whose one target is a name that leads there.
+        pub(in super::super) fn upstream(&self) -> Arc<Upstream> {
+            let names = Arc::clone(&self.0);
+            let look_up = move |name: String, port| -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+                assert_eq!((name.as_str(), port), ("moving.test", 80));
+                let found = names.addresses.lock().unwrap().clone();
+                names.asked.fetch_add(1, Ordering::SeqCst);
+                Box::pin(async move { found.ok_or_else(|| io::Error::other("nobody knows")) })
+            };
+            let resolver = Resolver {
+                look_up: Box::new(look_up),
+                every: Duration::from_millis(5),
+                again: Duration::from_millis(5),
+            };
+            let target = Url::parse("http://moving.test").unwrap();
+            Upstream::start_with("moving", &config::Upstream::of(vec![target]), resolver).unwrap()
+        }
+    }
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    async fn become_(upstream: &Upstream, addresses: &[SocketAddr]) -> Vec<Arc<Target>> {
+        let mut roster = upstream.roster.subscribe();
+        let so = |roster: &super::super::Roster| {
+            roster.complete
+                && roster
+                    .targets
+                    .iter()
+                    .map(|target| target.address)
+                    .eq(addresses.iter().copied())
+        };
+        let waiting = tokio::time::timeout(Duration::from_secs(20), roster.wait_for(so));
+        waiting.await.expect("it becomes so").unwrap().targets.clone()
+    }
+
+    #[tokio::test]
+    async fn each_address_of_a_name_is_a_target_that_stays_itself_while_it_is_there() {
+        let (one, two, three) = (address("127.0.0.1:80"), address("127.0.0.2:80"), address("[::1]:80"));
+        let names = Names::default();
+        names.lead_to(&[two, one, two]);
+        let upstream = names.upstream();
+        let before = become_(&upstream, &[one, two]).await;
+        before[1].breaker.failed_for_good(0);
+        names.lead_to(&[three, two]);
+        let after = become_(&upstream, &[two, three]).await;
+        assert!(
+            Arc::ptr_eq(&before[1], &after[0]),
+            "what is known about it is not forgotten"
+        );
+        assert!(before[0].gone.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test]
+    async fn the_last_addresses_stay_while_a_name_cannot_be_looked_up_or_has_none() {
+        let (one, two) = (address("127.0.0.1:80"), address("127.0.0.2:80"));
+        let names = Names::default();
+        let upstream = names.upstream();
+        become_(&upstream, &[]).await;
+        names.lead_to(&[one]);
+        become_(&upstream, &[one]).await;
+        let mut roster = upstream.roster.subscribe();
+        roster.mark_unchanged();
+        names.fail();
+        names.looked_up().await;
+        names.lead_to(&[]);
+        names.looked_up().await;
+        assert!(!roster.has_changed().unwrap());
+        names.lead_to(&[two]);
+        become_(&upstream, &[two]).await;
+    }
+
+    #[tokio::test]
+    async fn a_name_with_very_many_addresses_fills_the_upstream_and_no_more() {
+        let names = Names::default();
+        let all: Vec<_> = (0..200).map(|last| SocketAddr::from(([127, 0, 0, last], 80))).collect();
+        names.lead_to(&all);
+        become_(&names.upstream(), &all[..super::super::MAX_TARGETS]).await;
+    }
+
+    #[tokio::test]
+    async fn nobody_looks_up_the_names_of_an_upstream_that_is_no_more() {
+        let names = Names::default();
+        let upstream = names.upstream();
+        become_(&upstream, &[]).await;
+        drop(upstream);
+        let alone = async {
+            while Arc::strong_count(&names.0) > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), alone)
+            .await
+            .expect("its task ends");
+    }
+}

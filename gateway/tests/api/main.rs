@@ -15,5 +15,6 @@ mod limits;
 mod paths;
 mod policy;
 mod proxy;
+mod service;
 mod upstreams;
 mod web_app;
