@@ -91,7 +91,12 @@ impl Passage<'_> {
                     return self.answer(response, lease);
                 }
                 Err(Failed::Unsent(unsent, error)) => {
-                    (body, repeats) = (unsent, false);
+                    (body, repeats) = (unsent, !lease.reused);
+                    ProxyError::Upstream(error)
+                }
+                Err(Failed::Broken(error)) if may_repeat => {
+                    // Once only: it may be this very request that breaks them.
+                    (may_repeat, body, repeats) = (false, RequestBody::Empty, true);
                     ProxyError::Upstream(error)
                 }
                 Err(Failed::Broken(error)) => {
@@ -99,12 +104,7 @@ impl Passage<'_> {
                     if !lease.reused {
                         lease.failed(&error);
                     }
-                    if !may_repeat {
-                        return Err(error);
-                    }
-                    // Once only: it may be this very request that breaks them.
-                    (may_repeat, body, repeats) = (false, RequestBody::Empty, true);
-                    error
+                    return Err(error);
                 }
                 Err(Failed::For(error)) => {
                     if error.is_upstreams() {
@@ -113,11 +113,12 @@ impl Passage<'_> {
                     return Err(error);
                 }
             };
-            last = Some(error);
             // A connection that was kept may have been closed by its other end; a new one tells about the target.
             if !lease.reused {
+                lease.failed(&error);
                 tried |= 1 << index;
             }
+            last = Some(error);
             kept = Kept::New;
         }
         Err(last.unwrap_or_else(|| pool.nobody(slots)))
@@ -200,6 +201,7 @@ impl Passage<'_> {
         let status = StatusCode::from_u16(head.status.as_u16()).map_err(|_| ProxyError::BadAnswer)?;
         // We asked for no other protocol.
         if status.is_informational() || !framing::is_sound(&head) {
+            lease.failed(&ProxyError::BadAnswer);
             return Err(ProxyError::BadAnswer);
         }
         let length = head.headers.get(CONTENT_LENGTH);

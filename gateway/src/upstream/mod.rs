@@ -31,7 +31,7 @@ use target::{Address, Site};
 /// How long an upstream is left alone the first time; then twice as long each time.
 const SHORTEST: Duration = Duration::from_secs(1);
 /// And at most: who waits for it to come back shall not wait much longer than it takes.
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(4);
 
 /// An upstream, shared by all workers.
 #[derive(Debug)]
