@@ -83,6 +83,9 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     })
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
+    .on_connect(|_, connection| {
+        connection.insert(serve::Connection::default());
+    })
     .client_request_timeout(config.header_timeout)
     .client_disconnect_timeout(LINGER)
     .keep_alive(config.keep_alive)
