@@ -10,7 +10,7 @@ use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
-use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Request, Response, Uri};
 
 use crate::admission::Caller;
@@ -172,7 +172,7 @@ impl Passage<'_> {
         let (head, incoming) = response.into_parts();
         let status = StatusCode::from_u16(head.status.as_u16()).map_err(|_| ProxyError::BadAnswer)?;
         // We asked for no other protocol.
-        if status.is_informational() {
+        if status.is_informational() || !is_framed_once(&head.headers) {
             return Err(ProxyError::BadAnswer);
         }
         let length = head.headers.get(CONTENT_LENGTH);
@@ -197,5 +197,19 @@ impl Passage<'_> {
             answer.head_mut().set_connection_type(ConnectionType::Close);
         }
         Ok(answer)
+    }
+}
+
+/// Whether there is one way to find the end of an answer's body (RFC 9112 section 6.3): chunks and nothing else, or no chunks.
+/// The HTTP library goes by the chunks where there is a length beside them, and by the end of the connection where there is
+/// an encoding that it does not know.
+fn is_framed_once(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (encodings.next(), encodings.next()) {
+        (None, _) => true,
+        (Some(encoding), None) => {
+            encoding.as_bytes().eq_ignore_ascii_case(b"chunked") && !headers.contains_key(CONTENT_LENGTH)
+        }
+        (Some(_), Some(_)) => false,
     }
 }

@@ -3,8 +3,11 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod answer_vectors;
+mod answers;
 mod chunks;
 mod connection;
+mod cuts;
 mod fields;
 mod framing;
 #[expect(
@@ -14,6 +17,7 @@ mod framing;
 #[path = "../api/helpers.rs"]
 mod helpers;
 mod host;
+mod identity;
 #[expect(
     dead_code,
     reason = "shared with the other tests of the gateway, which use more of it"
@@ -28,7 +32,7 @@ mod strict;
 mod target;
 mod vector;
 
-/// How many vectors there are at least.
+/// How many vectors there are at least, in both directions.
 const VECTORS: usize = 200;
 
 #[test]
@@ -44,7 +48,8 @@ fn there_are_vectors_enough() {
         pipeline::vectors().len(),
         target::vectors().len(),
     ];
-    let all = clients.iter().sum::<usize>();
-    println!("{all} vectors: {clients:?}");
+    let upstreams = answer_vectors::vectors().len();
+    let all = clients.iter().sum::<usize>() + upstreams;
+    println!("{all} vectors: {clients:?} of clients, {upstreams} of upstreams");
     assert!(all >= VECTORS, "{all}");
 }

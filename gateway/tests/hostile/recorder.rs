@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::helpers::PATIENCE;
 use crate::strict::{self, Read, Request};
@@ -17,6 +17,7 @@ pub(crate) struct Recorder {
     pub(crate) address: SocketAddr,
     kept: Arc<Mutex<Kept>>,
     open: watch::Sender<usize>,
+    unasked: broadcast::Sender<Vec<u8>>,
 }
 
 /// What was received since it was last taken.
@@ -45,6 +46,8 @@ pub(crate) struct Say {
 pub(crate) enum Then {
     /// Closes the connection.
     Close,
+    /// Breaks it off.
+    Reset,
     /// Keeps it, and goes on reading.
     Keep,
 }
@@ -62,6 +65,7 @@ impl Recorder {
             address: listener.local_addr().unwrap(),
             kept: Arc::default(),
             open: watch::Sender::new(0),
+            unasked: broadcast::Sender::new(8),
         };
         let (accepting, odd) = (recorder.clone(), Arc::new(odd));
         tokio::spawn(async move {
@@ -103,12 +107,23 @@ impl Recorder {
         closed.expect("the connections are closed in time").unwrap();
     }
 
+    /// Says `bytes` on every open connection, whatever is going on there, and waits until those are closed.
+    pub(crate) async fn say_unasked(&self, bytes: &[u8]) {
+        self.unasked.send(bytes.to_vec()).unwrap();
+        self.until_open(0).await;
+    }
+
     async fn serve(&self, mut stream: TcpStream, odd: &(impl Fn(&Request) -> Option<Say> + ?Sized)) {
         let mut bytes = Vec::new();
+        let mut unasked = self.unasked.subscribe();
         loop {
             match strict::read(&bytes) {
                 Read::Beginning => {
-                    if !matches!(stream.read_buf(&mut bytes).await, Ok(read) if read > 0) {
+                    let read = tokio::select! {
+                        read = stream.read_buf(&mut bytes) => read,
+                        Ok(said) = unasked.recv() => stream.write_all(&said).await.map(|()| said.len()),
+                    };
+                    if !matches!(read, Ok(read) if read > 0) {
                         break;
                     }
                 }
@@ -127,7 +142,10 @@ impl Recorder {
                     }
                     let say = odd(&request).unwrap_or_else(|| self.proper(&request));
                     self.kept().requests.push(request);
-                    if stream.write_all(&say.bytes).await.is_err() || say.then == Then::Close {
+                    if stream.write_all(&say.bytes).await.is_err() || say.then != Then::Keep {
+                        if say.then == Then::Reset {
+                            stream.set_zero_linger().unwrap();
+                        }
                         break;
                     }
                 }
