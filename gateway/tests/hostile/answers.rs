@@ -94,8 +94,9 @@ pub(crate) async fn prove(app: &TestApp, recorder: &Recorder, must: &Must, numbe
     }
     let reused = after.connections == 0;
     let right = match (must, &delivered) {
-        (Must::Fail(status), Delivered::Whole(given, _)) => given == status && !reused,
-        (Must::BreakOff(status), Delivered::BrokenOff(given)) => given == status && !reused,
+        (Must::Fail(status), Delivered::Whole(given, _)) | (Must::BreakOff(status), Delivered::BrokenOff(given)) => {
+            given == status && !reused
+        }
         (Must::BreakOff(_), Delivered::Nothing) => !reused,
         (Must::Pass(status, body), Delivered::Whole(given, got)) => (given, got.as_str()) == (status, *body) && reused,
         (Must::PassAndClose(status, body), Delivered::Whole(given, got)) => {

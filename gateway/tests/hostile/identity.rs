@@ -106,7 +106,9 @@ fn spellings() -> Vec<String> {
 
 /// The variables that the service sees of a request with `names`, each with a claim.
 async fn variables(app: &TestApp, names: &[String]) -> Value {
-    let claims: String = names.iter().map(|name| format!("{name}: {CLAIM}\r\n")).collect();
+    let claims = names
+        .iter()
+        .fold(String::new(), |lines, name| lines + name + ": " + CLAIM + "\r\n");
     let (status, seen) = app
         .raw_get("/odd", &format!("Authorization: Bearer {}\r\n{claims}", app.token()))
         .await;
@@ -131,9 +133,9 @@ fn check(seen: &Value, names: &[String]) {
     }
     let text = |name: &str| said(name).as_str().unwrap_or_default().to_owned();
     // A client may name its request, in the one spelling.
-    let named = names.iter().any(|name| name.eq_ignore_ascii_case("x-request-id"));
+    let chosen = names.iter().any(|name| name.eq_ignore_ascii_case("x-request-id"));
     let id = text("X_REQUEST_ID");
-    assert!(if named { id == CLAIM } else { id.len() == 24 }, "{id} of {names:?}");
+    assert!(if chosen { id == CLAIM } else { id.len() == 24 }, "{id} of {names:?}");
     assert_eq!(text("TRACEPARENT").len(), 55, "{names:?}");
     assert!(text("AUTHORIZATION").starts_with("Bearer ey"), "{names:?}");
     for (variable, value) in seen.as_object().unwrap() {
@@ -141,7 +143,7 @@ fn check(seen: &Value, names: &[String]) {
             .iter()
             .any(|name| variable == &format!("HTTP_{}", name.replace('-', "_").to_ascii_uppercase()));
         let claimed = value.as_str().is_some_and(|value| value.contains(CLAIM));
-        let adopted = variable == "HTTP_X_REQUEST_ID" && named;
+        let adopted = variable == "HTTP_X_REQUEST_ID" && chosen;
         assert!(
             !(is_ours && claimed) || adopted,
             "{variable} is {value} after {names:?}"

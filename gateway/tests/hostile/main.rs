@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod answer_bodies;
 mod answer_vectors;
 mod answers;
 mod chunks;
