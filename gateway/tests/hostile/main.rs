@@ -29,6 +29,7 @@ mod lines;
 mod methods;
 mod pipeline;
 mod recorder;
+mod slow;
 mod strict;
 mod target;
 mod vector;
