@@ -56,6 +56,7 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
         return Err(mistake.into());
     }
     let web = WebApp::load(&config.web_root)?;
+    raise_descriptor_limit(config.max_connections);
     let listener = server::bind("gateway.listen", config.listen)?;
     let admin = server::bind("gateway.admin_listen", config.admin_listen)?;
     let address = listener
@@ -84,6 +85,9 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     })
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
+    .on_connect(|_, connection| {
+        connection.insert(serve::Connection::default());
+    })
     .client_request_timeout(config.header_timeout)
     .client_disconnect_timeout(LINGER)
     .keep_alive(config.keep_alive)
@@ -101,4 +105,25 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     });
     let running = Running::begin("gateway", (address, server), admin, readiness, vec![following])?;
     Ok(running.before_stop(move || closing.close()))
+}
+
+/// Files that are open beside the connections of clients: those to upstreams, databases, logs.
+const OTHER_FILES: u64 = 1024;
+
+/// Lets this process open as many files as the system allows it, since each connection is one. Warns when one worker's
+/// `max_connections` would be too many for that.
+fn raise_descriptor_limit(max_connections: usize) {
+    let wanted = u64::try_from(max_connections)
+        .unwrap_or(u64::MAX)
+        .saturating_add(OTHER_FILES);
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < wanted => log::warn!(
+            limit, wanted;
+            "the system allows fewer open files than gateway.max_connections needs: raise the limit (LimitNOFILE, ulimit -n), or lower gateway.max_connections"
+        ),
+        Ok(_) => {}
+        Err(error) => {
+            log::warn!(cause = error.to_string().as_str(); "the limit of open files cannot be read or raised");
+        }
+    }
 }
