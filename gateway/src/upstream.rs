@@ -16,6 +16,7 @@ use service_kit::clock;
 use tokio::net::TcpStream;
 use url::{Host, Url};
 
+use crate::alive;
 use crate::body::{Progress, RequestBody, Sending};
 use crate::config;
 use crate::error::ProxyError;
@@ -153,7 +154,7 @@ pub(crate) struct Lease {
     /// Whether it has served a request before, so that the upstream may be closing it just now.
     pub(crate) reused: bool,
     progress: Rc<Progress>,
-    _in_flight: Option<Counted>,
+    in_flight: Option<Counted>,
 }
 
 impl Lease {
@@ -178,6 +179,19 @@ impl Lease {
             drop(idle);
             pool.sweep_from_time_to_time();
         }
+    }
+}
+
+impl Lease {
+    /// Takes the connection out of the pool's hands, which counts it, and its request, until what this returns is dropped.
+    pub(crate) fn keep(self) -> impl Sized {
+        let connection = Counted::new(
+            &self.pool.upstream,
+            self.target,
+            |target| &target.connections,
+            usize::MAX,
+        );
+        (connection, self.in_flight)
     }
 }
 
@@ -234,7 +248,7 @@ impl Pool {
             sender,
             reused,
             progress: Rc::clone(progress),
-            _in_flight: in_flight,
+            in_flight,
         })
     }
 
@@ -269,7 +283,7 @@ impl Pool {
             .await
             .map_err(ProxyError::Upstream)?;
         rt::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = connection.with_upgrades().await {
                 log::debug!(cause = error.to_string().as_str(); "a connection to an upstream ended");
             }
             drop(counted);
@@ -314,5 +328,6 @@ async fn open(address: &Address) -> std::io::Result<TcpStream> {
         Address::Named(name, port) => TcpStream::connect((name.as_str(), *port)).await?,
     };
     stream.set_nodelay(true)?;
+    alive::look_after(&stream, None)?;
     Ok(stream)
 }

@@ -14,4 +14,6 @@ mod limits;
 mod paths;
 mod policy;
 mod proxy;
+mod streams;
 mod web_app;
+mod web_sockets;
