@@ -3,10 +3,12 @@
 //! Nobody is asked on the way: tokens are verified with the keys and revocations that a follower keeps in memory.
 
 mod admission;
+mod alive;
 mod body;
 mod config;
 mod cookie;
 mod cors;
+mod ending;
 mod error;
 mod events;
 mod framing;
@@ -18,6 +20,7 @@ mod proxy;
 mod routes;
 mod serve;
 mod state;
+mod tunnel;
 mod upstream;
 mod web_app;
 
@@ -58,6 +61,7 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     let web = WebApp::load(&config.web_root)?;
     raise_descriptor_limit(config.max_connections);
     let listener = server::bind("gateway.listen", config.listen)?;
+    alive::look_after(&listener, Some(config.body_timeout)).context("while setting up the listener")?;
     let admin = server::bind("gateway.admin_listen", config.admin_listen)?;
     let address = listener
         .local_addr()
@@ -83,6 +87,7 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
             .wrap(from_fn(serve::surround))
             .wrap(from_fn(|request, next| edge::handle("gateway", request, next)))
     })
+    .on_connect(tunnel::Socket::remember)
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
     .on_connect(|_, connection| {

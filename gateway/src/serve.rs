@@ -21,6 +21,7 @@ use crate::events::Events;
 use crate::proxy::Passage;
 use crate::routes::{Found, Route};
 use crate::state::{State, View, Views};
+use crate::tunnel::Handshake;
 use crate::web_app::WebApp;
 use crate::{admission, cookie, cors, headers, path, policy};
 
@@ -131,7 +132,9 @@ impl Worker {
         if cookie::is_asked_for(request.headers()) {
             cookie::check(request.headers(), host, &view.state.origins)?;
         }
-        let caller = admission::admit(&self.gateway.verifier, &route, request.headers()).await?;
+        let handshake = Handshake::of(request, route.auth)?;
+        let beside = handshake.as_ref().and_then(Handshake::token);
+        let caller = admission::admit(&self.gateway.verifier, &route, request.headers(), beside).await?;
         if let Some(caller) = &caller {
             see(request, &route, Some(&caller.claims));
             policy::check(&route, &caller.claims)?;
@@ -155,6 +158,9 @@ impl Worker {
             host,
             path,
             body_timeout: view.state.body_timeout,
+            handshake: handshake.as_ref(),
+            verifier: &self.gateway.verifier,
+            events: &self.gateway.events,
         };
         Ok(passage.forward(pool, payload.take()).await?)
     }

@@ -16,5 +16,7 @@ mod paths;
 mod policy;
 mod proxy;
 mod service;
+mod streams;
 mod upstreams;
 mod web_app;
+mod web_sockets;
