@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -31,6 +31,9 @@ pub struct Config {
     pub web_root: PathBuf,
     /// Whether each request is logged in a line.
     pub access_log: bool,
+    /// What clients are spoken to with; absent: HTTP without TLS.
+    #[serde(default)]
+    pub tls: Option<Tls>,
     /// How many client connections a worker holds at once; further ones wait in the listener's backlog.
     pub max_connections: usize,
     /// How many streams of `/api/auth/events` may be open at once; the next is answered 503. At most half of what all
@@ -56,6 +59,24 @@ pub struct Config {
     /// Routes beside those that always exist; one with the same path, host and methods takes the other's place.
     #[serde(default)]
     pub routes: Vec<RouteConfig>,
+}
+
+impl Config {
+    /// The files that it names and that a reload reads again.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = self.tls.iter().flat_map(|tls| [&tls.certificate, &tls.key]);
+        files.map(PathBuf::as_path)
+    }
+}
+
+/// The files that TLS needs, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate, and after it those that lead to one that clients know.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// Interchangeable targets that requests are spread over.

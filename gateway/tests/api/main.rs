@@ -14,4 +14,5 @@ mod limits;
 mod paths;
 mod policy;
 mod proxy;
+mod reload;
 mod web_app;
