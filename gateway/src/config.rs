@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer};
 use service_kit::config::list;
 use url::Url;
 
+use crate::header_rules::HeaderRules;
+
 /// The section `[gateway]`. The defaults stand in the binary's `defaults.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -179,6 +181,15 @@ pub struct RouteConfig {
     /// Whether the upstream gets the path without `path`.
     #[serde(default)]
     pub strip_prefix: bool,
+    /// Origins whose pages may read answers, instead of `gateway.cors_origins`.
+    #[serde(default, deserialize_with = "some_list")]
+    pub cors_origins: Option<Vec<String>>,
+    /// Headers that the upstream gets, and does not get.
+    #[serde(default)]
+    pub request_headers: HeaderRules,
+    /// Headers that clients get, and do not get, of the upstream's answer.
+    #[serde(default)]
+    pub response_headers: HeaderRules,
     /// What the route is for, which no configuration can say: it follows from path and upstream.
     #[serde(skip)]
     pub(crate) purpose: Purpose,
@@ -200,6 +211,9 @@ impl RouteConfig {
             body_limit: default_body_limit(),
             timeout: default_timeout(),
             strip_prefix: false,
+            cors_origins: None,
+            request_headers: HeaderRules::default(),
+            response_headers: HeaderRules::default(),
             purpose: Purpose::default(),
         }
     }
@@ -219,6 +233,10 @@ fn default_body_limit() -> u64 {
 
 fn default_timeout() -> Duration {
     Duration::from_secs(30)
+}
+
+fn some_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    list(deserializer).map(Some)
 }
 
 fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url>, D::Error> {

@@ -1,6 +1,7 @@
 //! What is taken from headers and what is put into them, on the way to an upstream and back.
 
 use actix_web::HttpRequest;
+use actix_web::dev::RequestHead;
 use actix_web::http::Version;
 use actix_web::http::header::{self as inbound, HeaderMap as InboundMap};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -27,10 +28,10 @@ const SCHEME: &str = "http";
 
 /// The host that `request` is for: of an absolute target, else of `Host` (RFC 9112 section 3.2.2). `None` when it is not
 /// one that could be passed on without quoting; empty when there is none, as HTTP/1.0 allows.
-pub(crate) fn host(request: &HttpRequest) -> Option<&str> {
-    let host = match request.uri().authority() {
+pub(crate) fn host(request: &RequestHead) -> Option<&str> {
+    let host = match request.uri.authority() {
         Some(authority) => authority.as_str(),
-        None => match request.headers().get(inbound::HOST) {
+        None => match request.headers.get(inbound::HOST) {
             Some(value) => value.to_str().ok()?,
             None => "",
         },
@@ -70,6 +71,7 @@ pub(crate) fn toward_upstream(request: &HttpRequest, host: &str, route: &Route, 
         let name = name.as_str();
         let withheld = is_ours(name)
             || nominated.contains(name)
+            || route.request_rules.withhold(name)
             || (name == "authorization" && route.auth != Auth::None)
             || (!traced && matches!(name, "traceparent" | "tracestate"));
         if withheld {
@@ -113,6 +115,7 @@ pub(crate) fn toward_upstream(request: &HttpRequest, host: &str, route: &Route, 
     if !traced {
         set(TRACEPARENT, &new_trace());
     }
+    route.request_rules.apply(&mut headers);
     headers
 }
 
@@ -169,7 +172,7 @@ fn new_trace() -> String {
 /// Whether a header of a request is never passed on as it came, because it belongs to the connection, frames the body,
 /// or says what only we may say. Readers that turn names into variables cannot tell `X_User.Id` from `X-User-Id`, so
 /// every character that is neither letter nor digit counts as a dash.
-fn is_ours(name: &str) -> bool {
+pub(crate) fn is_ours(name: &str) -> bool {
     let is_odd = |b: u8| !b.is_ascii_alphanumeric() && b != b'-';
     if name.bytes().any(is_odd) {
         let plain: String = name
@@ -206,7 +209,7 @@ fn is_ours_plainly(name: &str) -> bool {
 }
 
 /// RFC 9110 section 7.6.1, and the older ones that proxies still meet.
-fn is_hop_by_hop(name: &str) -> bool {
+pub(crate) fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
         "connection"
@@ -265,6 +268,7 @@ pub(crate) fn toward_client(received: &HeaderMap, route: &Route, headers: &mut I
             headers.append(name, value);
         }
     }
+    route.response_rules.apply(headers);
 }
 
 /// Whether the client understands chunks (RFC 9112 section 7.1).
@@ -317,7 +321,7 @@ mod tests {
             let request = TestRequest::get()
                 .insert_header((inbound::HOST, value))
                 .to_http_request();
-            host(&request).map(str::to_owned)
+            host(request.head()).map(str::to_owned)
         };
         assert_eq!(host_of("localhost:8000").as_deref(), Some("localhost:8000"));
         assert_eq!(host_of("[::1]:8000").as_deref(), Some("[::1]:8000"));
@@ -326,7 +330,7 @@ mod tests {
         let absolute = TestRequest::with_uri("http://a.example/x")
             .insert_header((inbound::HOST, "b.example"))
             .to_http_request();
-        assert_eq!(host(&absolute), Some("a.example"));
+        assert_eq!(host(absolute.head()), Some("a.example"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod cookie;
 mod cors;
 mod error;
 mod events;
+mod header_rules;
 mod headers;
 mod mistakes;
 mod path;
@@ -33,8 +34,9 @@ use portcullis_client::{Follower, FollowerConfig};
 use service_kit::health::Readiness;
 use service_kit::{Clock, Running, edge, server};
 
-pub use config::{Auth, Config, RouteConfig, Stale, Upstream};
+pub use config::{Auth, Config, RouteConfig, Stale, Tls, Upstream};
 use events::Events;
+pub use header_rules::HeaderRules;
 pub use reload::{Reloader, is_reloaded};
 use serve::{Gateway, Worker};
 use state::State;

@@ -164,8 +164,9 @@ impl Reload {
                 metrics::counter!("config_reloads_total", "result" => "refused").increment(1);
                 for mistake in &mistakes {
                     log::error!(
-                        file = self.name().as_str(), key = mistake.place.as_str(), remedy = mistake.remedy.as_str();
-                        "mistake in the configuration: {}", mistake.problem
+                        file = self.name().as_str(), key = mistake.place.as_str(), problem = mistake.problem.as_str(),
+                        remedy = mistake.remedy.as_str();
+                        "there is a mistake in the configuration"
                     );
                 }
                 log::error!(

@@ -112,8 +112,8 @@ impl Load {
         let clients = clients.collect();
         Self {
             stop,
-            clients,
             answered,
+            clients,
         }
     }
 

@@ -168,7 +168,7 @@ async fn reload_on_a_signal_takes_good_files_refuses_bad_ones_with_reasons_and_s
     }
     let both = running.says("key=gateway.routes[0].path").await;
     assert!(
-        both.contains("mistake in the configuration"),
+        both.contains("there is a mistake"),
         "every mistake has its line: {both}"
     );
     running.says_times("the configuration was not reloaded", 4).await;
