@@ -12,11 +12,13 @@ mod ending;
 mod error;
 mod events;
 mod framing;
+mod header_rules;
 mod headers;
 mod mistakes;
 mod path;
 mod policy;
 mod proxy;
+mod reload;
 mod routes;
 mod serve;
 mod state;
@@ -36,8 +38,10 @@ use portcullis_client::{Follower, FollowerConfig};
 use service_kit::health::Readiness;
 use service_kit::{Clock, Running, edge, server};
 
-pub use config::{Auth, Config, HealthCheck, RouteConfig, Stale, Upstream};
+pub use config::{Auth, Config, HealthCheck, RouteConfig, Stale, Tls, Upstream};
 use events::Events;
+pub use header_rules::HeaderRules;
+pub use reload::{Reloader, is_reloaded};
 use serve::{Gateway, Worker};
 use state::State;
 use web_app::WebApp;
@@ -55,6 +59,18 @@ const LINGER: Duration = Duration::from_secs(2);
     reason = "every role is started in the same way, from within a runtime"
 )]
 pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> anyhow::Result<Running> {
+    Ok(start_reloadable(&config, follower, clock)?.0)
+}
+
+/// The same, with what replaces the configuration of the running gateway.
+///
+/// # Errors
+/// The same.
+pub fn start_reloadable(
+    config: &Config,
+    follower: FollowerConfig,
+    clock: Clock,
+) -> anyhow::Result<(Running, Reloader)> {
     if let Some(mistake) = config.mistakes().into_iter().next() {
         return Err(mistake.into());
     }
@@ -72,12 +88,13 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     let events = Arc::new(Events::new(config.max_event_streams));
     let closing = Arc::clone(&events);
     let gateway = Arc::new(Gateway {
-        state: Arc::new(ArcSwap::from_pointee(State::new(&config, None)?)),
+        state: Arc::new(ArcSwap::from_pointee(State::new(config, None)?)),
         web,
         events,
         verifier: follower.verifier(),
         access_log: config.access_log,
     });
+    let reloader = Reloader::of(&gateway);
     let server = HttpServer::new(move || {
         let worker = Rc::new(Worker::new(&gateway));
         App::new()
@@ -109,7 +126,7 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
         std::future::pending::<()>().await;
     });
     let running = Running::begin("gateway", (address, server), admin, readiness, vec![following])?;
-    Ok(running.before_stop(move || closing.close()))
+    Ok((running.before_stop(move || closing.close()), reloader))
 }
 
 /// Files that are open beside the connections of clients: those to upstreams, databases, logs.

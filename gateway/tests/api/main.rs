@@ -15,6 +15,7 @@ mod limits;
 mod paths;
 mod policy;
 mod proxy;
+mod reload;
 mod service;
 mod streams;
 mod upstreams;
