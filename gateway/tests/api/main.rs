@@ -4,6 +4,7 @@
 
 mod admission;
 mod bodies;
+mod broken_answers;
 mod connections;
 mod cookies;
 mod cors;
@@ -15,6 +16,9 @@ mod limits;
 mod paths;
 mod policy;
 mod proxy;
+mod reload;
+mod service;
 mod streams;
+mod upstreams;
 mod web_app;
 mod web_sockets;
