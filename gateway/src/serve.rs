@@ -201,7 +201,8 @@ pub(crate) async fn serve(request: HttpRequest, payload: web::Payload) -> Result
         return Ok(response);
     }
     let outcome = worker.answer(&request, &mut payload).await;
-    if outcome.is_err() && headers::has_body(request.headers()) {
+    // Whoever said that it expects to hear something first is ready to hear this first.
+    if outcome.is_err() && headers::has_body(request.headers()) && !request.head().expect() {
         drain(&mut payload).await;
     }
     outcome

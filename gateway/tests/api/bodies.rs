@@ -295,11 +295,13 @@ async fn an_answer_that_comes_before_the_end_of_the_request_arrives() {
 #[actix_web::test]
 async fn requests_that_come_at_once_are_answered_in_order() {
     let app = spawn().await;
-    let mut requests = String::new();
-    for status in [201, 404, 200, 418] {
-        requests += &format!("POST /open/{status} HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n{status}");
-        requests += &format!("GET /open/{status} HTTP/1.1\r\nHost: x\r\n\r\n");
-    }
+    let both = |status| {
+        format!(
+            "POST /open/{status} HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n{status}\
+             GET /open/{status} HTTP/1.1\r\nHost: x\r\n\r\n"
+        )
+    };
+    let mut requests: String = [201, 404, 200, 418].map(both).concat();
     requests += "GET /small HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let answer = app.raw(requests.as_bytes()).await;
     let statuses: Vec<&str> = answer.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
@@ -331,4 +333,42 @@ async fn an_upload_in_empty_and_tiny_chunks_arrives_whole() {
     let huge = "POST /open HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 18446744073709551615\r\n\r\n";
     assert_eq!(parse(&app.raw(huge.as_bytes()).await).0, 413);
     assert_eq!(app.echo.seen(), 2);
+}
+
+#[actix_web::test]
+async fn a_refused_request_that_expects_to_go_on_hears_so_without_sending_its_body() {
+    let app = spawn().await;
+    for (path, length, status) in [("/home", 5, 401), ("/small", 1001, 413), ("/nowhere", 5, 404)] {
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n");
+        let started = service_kit::clock::instant();
+        let mut client = connect(app.address, &head).await;
+        let mut text = String::new();
+        read_until(&mut client, &mut text, "}").await;
+        // The library says that it may go on before anybody has looked at the request.
+        let answer = text.trim_start_matches("HTTP/1.1 100 Continue\r\n\r\n");
+        assert_eq!(parse(answer).0, status, "{text}");
+        assert!(
+            answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"),
+            "{text}"
+        );
+        assert!(started.elapsed() < Duration::from_secs(4), "it is not waited for");
+    }
+    assert_eq!(app.echo.seen(), 0);
+}
+
+#[actix_web::test]
+async fn a_request_that_expects_to_go_on_may_and_its_service_is_not_asked() {
+    let app = spawn().await;
+    let head =
+        "POST /open HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    let mut client = connect(app.address, head).await;
+    let mut text = String::new();
+    read_until(&mut client, &mut text, "HTTP/1.1 100 Continue\r\n\r\n").await;
+    client.write_all(b"hello").await.unwrap();
+    let (answer, in_order) = rest(&mut client).await;
+    let (status, seen) = parse(&answer);
+    assert!(in_order);
+    assert_eq!((status, &seen["body"]), (200, &json!("hello")));
+    assert!(seen["headers"].get("expect").is_none());
 }
