@@ -67,6 +67,8 @@ def goals(results):
     """How every portcullis did against what it is to reach."""
     scenarios = {scenario: by_contestant(results, scenario) for scenario in results['scenarios']}
     ours = [name for name in results['starts'] if name.startswith('portcullis')]
+    if not ours:
+        return ''
     rows = []
     for scenario, peer, most, words in GOALS:
         found = scenarios.get(scenario, {})
@@ -81,12 +83,11 @@ def goals(results):
             measured = [number(latency(found[name], 'p99') / theirs, 2) if name in found else 'does not reach that rate'
                         for name in ours]
             rows.append([words, '≤ 1.0', *measured])
-    if ours:
-        rows.append(['memory at idle, MB', f'< {IDLE_MEMORY / 1e6:.0f}',
-                     *(number(results['starts'][name]['memory'] / 1e6) for name in ours)])
+    rows.append(['memory at idle, MB', f'< {IDLE_MEMORY / 1e6:.0f}',
+                 *(number(results['starts'][name]['memory'] / 1e6) for name in ours)])
     if flat := results.get('flat'):
         rows.append([f'CPU per request with {flat["title"]}', f'≤ {FLAT}', number(flat['ratio'], 2), *[''] * (len(ours) - 1)])
-    return table(['', 'goal', *(ours or ['portcullis'])], rows) if rows else ''
+    return table(['', 'goal', *ours], rows)
 
 
 def flat_table(flat):
