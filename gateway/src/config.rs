@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 use service_kit::config::list;
 use url::Url;
+
+use crate::header_rules::HeaderRules;
 
 /// The section `[gateway]`. The defaults stand in the binary's `defaults.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -31,6 +33,9 @@ pub struct Config {
     pub web_root: PathBuf,
     /// Whether each request is logged in a line.
     pub access_log: bool,
+    /// What clients are spoken to with; absent: HTTP without TLS.
+    #[serde(default)]
+    pub tls: Option<Tls>,
     /// How many client connections a worker holds at once; further ones wait in the listener's backlog.
     pub max_connections: usize,
     /// How many streams of `/api/auth/events` may be open at once; the next is answered 503. At most half of what all
@@ -58,6 +63,24 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
 }
 
+impl Config {
+    /// The files that it names and that a reload reads again.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = self.tls.iter().flat_map(|tls| [&tls.certificate, &tls.key]);
+        files.map(PathBuf::as_path)
+    }
+}
+
+/// The files that TLS needs, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate, and after it those that lead to one that clients know.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
 /// Interchangeable targets that requests are spread over.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,6 +94,33 @@ pub struct Upstream {
     /// How many unused connections each worker keeps for each target.
     #[serde(default = "default_max_idle")]
     pub max_idle: usize,
+    /// How many requests in a row may fail, whatever target they are brought to, before the next ones are answered 503 at
+    /// once for a moment; 0: as many as like.
+    #[serde(default = "default_max_failures")]
+    pub max_failures: u32,
+    /// How targets are asked whether they are well; absent: only requests find out.
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
+}
+
+/// How a target is asked whether it is well: a GET that 2xx or 3xx answers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// The path below the target's base URL, as in `/healthz`.
+    pub path: String,
+    /// How long after a check the next one begins, give or take a fifth.
+    #[serde(default = "default_interval", with = "humantime_serde")]
+    pub interval: Duration,
+    /// How long the answer may take.
+    #[serde(default = "default_check_timeout", with = "humantime_serde")]
+    pub timeout: Duration,
+    /// How many checks in a row have to succeed before a target gets requests again.
+    #[serde(default = "default_healthy_after")]
+    pub healthy_after: u32,
+    /// How many checks in a row have to fail before it gets none.
+    #[serde(default = "default_unhealthy_after")]
+    pub unhealthy_after: u32,
 }
 
 impl Upstream {
@@ -81,6 +131,8 @@ impl Upstream {
             targets,
             max_connections: default_max_connections(),
             max_idle: default_max_idle(),
+            max_failures: default_max_failures(),
+            health: None,
         }
     }
 }
@@ -158,6 +210,15 @@ pub struct RouteConfig {
     /// Whether the upstream gets the path without `path`.
     #[serde(default)]
     pub strip_prefix: bool,
+    /// Origins whose pages may read answers, instead of `gateway.cors_origins`.
+    #[serde(default, deserialize_with = "some_list")]
+    pub cors_origins: Option<Vec<String>>,
+    /// Headers that the upstream gets, and does not get.
+    #[serde(default)]
+    pub request_headers: HeaderRules,
+    /// Headers that clients get, and do not get, of the upstream's answer.
+    #[serde(default)]
+    pub response_headers: HeaderRules,
     /// What the route is for, which no configuration can say: it follows from path and upstream.
     #[serde(skip)]
     pub(crate) purpose: Purpose,
@@ -179,6 +240,9 @@ impl RouteConfig {
             body_limit: default_body_limit(),
             timeout: default_timeout(),
             strip_prefix: false,
+            cors_origins: None,
+            request_headers: HeaderRules::default(),
+            response_headers: HeaderRules::default(),
             purpose: Purpose::default(),
         }
     }
@@ -192,12 +256,36 @@ fn default_max_idle() -> usize {
     64
 }
 
+fn default_max_failures() -> u32 {
+    20
+}
+
+fn default_interval() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn default_check_timeout() -> Duration {
+    Duration::from_secs(2)
+}
+
+fn default_healthy_after() -> u32 {
+    2
+}
+
+fn default_unhealthy_after() -> u32 {
+    3
+}
+
 fn default_body_limit() -> u64 {
     10 * 1024 * 1024
 }
 
 fn default_timeout() -> Duration {
     Duration::from_secs(30)
+}
+
+fn some_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    list(deserializer).map(Some)
 }
 
 fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url>, D::Error> {

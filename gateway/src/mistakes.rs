@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use actix_web::http::Method;
+use actix_web::http::{Method, Uri};
 use service_kit::config::Mistake;
 use service_kit::server;
 use url::Url;
 
-use crate::config::{Auth, Config, Purpose, RouteConfig, Upstream};
+use crate::config::{Auth, Config, HealthCheck, Purpose, RouteConfig, Upstream};
+use crate::header_rules::Toward;
 use crate::path;
 use crate::routes::{self, Key};
 use crate::upstream::MAX_TARGETS;
@@ -40,16 +41,7 @@ impl Config {
         if !self.web_root.as_os_str().is_empty() {
             mistakes.extend(web_app::examine(&self.web_root).err());
         }
-        for (index, origin) in self.cors_origins.iter().enumerate() {
-            if let Some(problem) = wrong_origin(origin) {
-                mistakes.push(Mistake::in_key(
-                    &format!("gateway.cors_origins[{index}]"),
-                    problem,
-                    "Write the origin exactly as browsers send it: scheme, host, and the port if it is not the scheme's \
-                     own, as in \"http://localhost:3000\"; no path, no final slash.",
-                ));
-            }
-        }
+        wrong_origins("gateway.cors_origins", &self.cors_origins, &mut mistakes);
         for (name, upstream) in &self.upstreams {
             upstream.mistakes(&format!("gateway.upstreams.{name}"), &mut mistakes);
         }
@@ -106,6 +98,19 @@ impl Config {
     }
 }
 
+fn wrong_origins(key: &str, origins: &[String], mistakes: &mut Vec<Mistake>) {
+    for (index, origin) in origins.iter().enumerate() {
+        if let Some(problem) = wrong_origin(origin) {
+            mistakes.push(Mistake::in_key(
+                &format!("{key}[{index}]"),
+                problem,
+                "Write the origin exactly as browsers send it: scheme, host, and the port if it is not the scheme's \
+                 own, as in \"http://localhost:3000\"; no path, no final slash.",
+            ));
+        }
+    }
+}
+
 /// What keeps `origin` from ever being equal to an `Origin` header (RFC 6454 section 6.2).
 fn wrong_origin(origin: &str) -> Option<String> {
     if origin == "*" {
@@ -142,6 +147,9 @@ impl Upstream {
                 "Give it a number, as in 1024.",
             ));
         }
+        if let Some(health) = &self.health {
+            health.mistakes(&format!("{key}.health"), mistakes);
+        }
         for (index, target) in self.targets.iter().enumerate() {
             let key = format!("{key}.targets[{index}]");
             if target.scheme() != "http" {
@@ -164,6 +172,38 @@ impl Upstream {
                     "is not a plain base URL",
                     "Give scheme, host, port and perhaps a path, as in \"http://127.0.0.1:8003\"; no user, no query.",
                 ));
+            }
+        }
+    }
+}
+
+impl HealthCheck {
+    fn mistakes(&self, key: &str, mistakes: &mut Vec<Mistake>) {
+        let mut add = |field: &str, problem: &str, remedy: &str| {
+            mistakes.push(Mistake::in_key(&format!("{key}.{field}"), problem, remedy));
+        };
+        if !self.path.starts_with('/') || Uri::try_from(&self.path).is_err() {
+            add(
+                "path",
+                "is not a path",
+                "Write one that begins with a slash, as in \"/healthz\".",
+            );
+        }
+        for (field, duration) in [("interval", self.interval), ("timeout", self.timeout)] {
+            if duration.is_zero() {
+                add(field, "is zero", "Give it a duration, as in \"5s\".");
+            }
+        }
+        for (field, checks) in [
+            ("healthy_after", self.healthy_after),
+            ("unhealthy_after", self.unhealthy_after),
+        ] {
+            if checks == 0 {
+                add(
+                    field,
+                    "is zero",
+                    "Give it the number of checks in a row that decide, as in 2.",
+                );
             }
         }
     }
@@ -233,6 +273,16 @@ impl RouteConfig {
         if self.timeout.is_zero() {
             add("timeout", "is zero".to_owned(), "Give it a duration, as in \"30s\".");
         }
+        for (table, rules, toward) in [
+            ("request_headers", &self.request_headers, Toward::Upstream),
+            ("response_headers", &self.response_headers, Toward::Client),
+        ] {
+            for (name, problem, remedy) in rules.mistakes(toward) {
+                add(&format!("{table}.{name}"), problem, remedy);
+            }
+        }
+        let origins = self.cors_origins.as_deref().unwrap_or_default();
+        wrong_origins(&format!("{key}.cors_origins"), origins, mistakes);
     }
 }
 
@@ -295,6 +345,32 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn checks_have_defaults_and_need_a_path_and_times_and_numbers_that_are_not_zero() {
+        let mut config = config("");
+        let check = r#"{"targets": "http://127.0.0.1:1", "health": {"path": "/healthz"}}"#;
+        config
+            .upstreams
+            .insert("good".to_owned(), serde_json::from_str(check).unwrap());
+        assert_eq!(mistakes(&config), Vec::<String>::new());
+        let health = config.upstreams["good"].health.as_ref().unwrap();
+        assert_eq!(
+            (health.interval, health.timeout),
+            (Duration::from_secs(5), Duration::from_secs(2))
+        );
+        assert_eq!((health.healthy_after, health.unhealthy_after), (2, 3));
+        let check = r#"{"targets": "http://127.0.0.1:1", "health": {"path": "healthz", "interval": "0s", "timeout": "0s",
+                        "healthy_after": 0, "unhealthy_after": 0}}"#;
+        config
+            .upstreams
+            .insert("wrong".to_owned(), serde_json::from_str(check).unwrap());
+        let keys = ["path", "interval", "timeout", "healthy_after", "unhealthy_after"];
+        assert_eq!(
+            mistakes(&config),
+            keys.map(|key| format!("gateway.upstreams.wrong.health.{key}"))
+        );
+    }
+
+    #[test]
     fn every_mistake_is_named_with_its_key() {
         let mut config = config(
             r#", "routes": [
@@ -304,7 +380,9 @@ pub(crate) mod tests {
               {"path": "/c", "upstream": "home", "auth": "none", "roles": ["staff"], "timeout": "0s"},
               {"path": "/d", "upstream": "home", "host": "https://x"},
               {"path": "/e", "upstream": "home", "methods": "get,post"},
-              {"path": "/e", "upstream": "home", "methods": ["POST", "GET"]}]"#,
+              {"path": "/e", "upstream": "home", "methods": ["POST", "GET"]},
+              {"path": "/f", "upstream": "home", "cors_origins": ["http://a", "http://a/"],
+               "request_headers": {"set": {"x-user-id": "7"}}, "response_headers": {"remove": ["connection"]}}]"#,
         );
         config.cors_origins = ["*", "http://localhost:3000/", "localhost", "http://x:80"]
             .map(str::to_owned)
@@ -335,6 +413,9 @@ pub(crate) mod tests {
                 "gateway.routes[3].timeout",
                 "gateway.routes[4].host",
                 "gateway.routes[6]",
+                "gateway.routes[7].request_headers.set.x-user-id",
+                "gateway.routes[7].response_headers.remove",
+                "gateway.routes[7].cors_origins[1]",
                 "gateway.upstreams.identity",
             ]
         );
