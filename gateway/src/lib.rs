@@ -9,6 +9,7 @@ mod cookie;
 mod cors;
 mod error;
 mod events;
+mod framing;
 mod headers;
 mod mistakes;
 mod path;
@@ -32,7 +33,7 @@ use portcullis_client::{Follower, FollowerConfig};
 use service_kit::health::Readiness;
 use service_kit::{Clock, Running, edge, server};
 
-pub use config::{Auth, Config, RouteConfig, Stale, Upstream};
+pub use config::{Auth, Config, HealthCheck, RouteConfig, Stale, Upstream};
 use events::Events;
 use serve::{Gateway, Worker};
 use state::State;
