@@ -15,6 +15,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use service_kit::clock;
 use tokio::time::Sleep;
 
+use crate::connection::Answering;
 use crate::upstream::Lease;
 
 /// How the request's body is coming along: shared between the body, which hyper owns, and whoever waits for the answer.
@@ -185,6 +186,7 @@ pub(crate) struct ResponseBody {
     pause: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     timing: bool,
+    _answering: Option<Answering>,
 }
 
 impl ResponseBody {
@@ -196,9 +198,18 @@ impl ResponseBody {
             pause,
             timer: None,
             timing: false,
+            _answering: None,
         };
         body.release_at_end();
         body
+    }
+
+    /// The client's connection is in use for as long as this body is.
+    pub(crate) fn on(self, connection: Option<Answering>) -> Self {
+        Self {
+            _answering: connection,
+            ..self
+        }
     }
 
     fn release_at_end(&mut self) {

@@ -5,6 +5,7 @@
 mod admission;
 mod body;
 mod config;
+mod connection;
 mod cookie;
 mod cors;
 mod error;
@@ -34,6 +35,7 @@ use service_kit::health::Readiness;
 use service_kit::{Clock, Running, edge, server};
 
 pub use config::{Auth, Config, HealthCheck, RouteConfig, Stale, Upstream};
+use connection::Connection;
 use events::Events;
 use serve::{Gateway, Worker};
 use state::State;
@@ -85,9 +87,7 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     })
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
-    .on_connect(|_, connection| {
-        connection.insert(serve::Connection::default());
-    })
+    .on_connect(move |socket, data| Connection::remember(socket, data, config.keep_alive + config.header_timeout))
     .client_request_timeout(config.header_timeout)
     .client_disconnect_timeout(LINGER)
     .keep_alive(config.keep_alive)

@@ -15,6 +15,7 @@ use hyper::{Request, Response, Uri};
 
 use crate::admission::Caller;
 use crate::body::{Progress, RequestBody, ResponseBody, Sending};
+use crate::connection::Connection;
 use crate::error::ProxyError;
 use crate::routes::Route;
 use crate::upstream::{Kept, Lease, Pool, Slots, Target};
@@ -211,7 +212,7 @@ impl Passage<'_> {
             (_, Some(length)) => BodySize::Sized(length),
             (_, None) => BodySize::Stream,
         };
-        let body = ResponseBody::new(incoming, size, lease, self.body_timeout);
+        let body = ResponseBody::new(incoming, size, lease, self.body_timeout).on(Connection::answer(self.request));
         let mut answer = HttpResponse::with_body(status, BoxBody::new(body));
         headers::toward_client(&head.headers, self.route, answer.headers_mut());
         if let (StatusCode::NOT_MODIFIED, Some(length)) = (status, length)
