@@ -209,6 +209,14 @@ impl ResponseBody {
         }
     }
 
+    /// The upstream is to blame for `error`.
+    fn failed(&mut self, error: ResponseBodyError) -> ResponseBodyError {
+        if let Some(lease) = self.lease.take() {
+            lease.failed(&error);
+        }
+        error
+    }
+
     /// Waits for the upstream no longer than `pause`, counted from when it began to be waited for.
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let pause = self.pause;
@@ -233,10 +241,10 @@ impl MessageBody for ResponseBody {
         loop {
             let Poll::Ready(frame) = Pin::new(&mut body.incoming).poll_frame(cx) else {
                 ready!(body.poll_pause(cx));
-                return Poll::Ready(Some(Err(ResponseBodyError::Paused)));
+                return Poll::Ready(Some(Err(body.failed(ResponseBodyError::Paused))));
             };
             body.timing = false;
-            let Some(frame) = frame.transpose()? else {
+            let Some(frame) = frame.transpose().map_err(|error| body.failed(error.into()))? else {
                 if let Some(lease) = body.lease.take() {
                     lease.give_back();
                 }

@@ -9,6 +9,7 @@ mod cookie;
 mod cors;
 mod error;
 mod events;
+mod framing;
 mod header_rules;
 mod headers;
 mod mistakes;
@@ -34,7 +35,7 @@ use portcullis_client::{Follower, FollowerConfig};
 use service_kit::health::Readiness;
 use service_kit::{Clock, Running, edge, server};
 
-pub use config::{Auth, Config, RouteConfig, Stale, Tls, Upstream};
+pub use config::{Auth, Config, HealthCheck, RouteConfig, Stale, Tls, Upstream};
 use events::Events;
 pub use header_rules::HeaderRules;
 pub use reload::{Reloader, is_reloaded};
@@ -71,6 +72,7 @@ pub fn start_reloadable(
         return Err(mistake.into());
     }
     let web = WebApp::load(&config.web_root)?;
+    raise_descriptor_limit(config.max_connections);
     let listener = server::bind("gateway.listen", config.listen)?;
     let admin = server::bind("gateway.admin_listen", config.admin_listen)?;
     let address = listener
@@ -100,6 +102,9 @@ pub fn start_reloadable(
     })
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
+    .on_connect(|_, connection| {
+        connection.insert(serve::Connection::default());
+    })
     .client_request_timeout(config.header_timeout)
     .client_disconnect_timeout(LINGER)
     .keep_alive(config.keep_alive)
@@ -117,4 +122,25 @@ pub fn start_reloadable(
     });
     let running = Running::begin("gateway", (address, server), admin, readiness, vec![following])?;
     Ok((running.before_stop(move || closing.close()), reloader))
+}
+
+/// Files that are open beside the connections of clients: those to upstreams, databases, logs.
+const OTHER_FILES: u64 = 1024;
+
+/// Lets this process open as many files as the system allows it, since each connection is one. Warns when one worker's
+/// `max_connections` would be too many for that.
+fn raise_descriptor_limit(max_connections: usize) {
+    let wanted = u64::try_from(max_connections)
+        .unwrap_or(u64::MAX)
+        .saturating_add(OTHER_FILES);
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < wanted => log::warn!(
+            limit, wanted;
+            "the system allows fewer open files than gateway.max_connections needs: raise the limit (LimitNOFILE, ulimit -n), or lower gateway.max_connections"
+        ),
+        Ok(_) => {}
+        Err(error) => {
+            log::warn!(cause = error.to_string().as_str(); "the limit of open files cannot be read or raised");
+        }
+    }
 }

@@ -16,9 +16,9 @@ use hyper::{Request, Response, Uri};
 use crate::admission::Caller;
 use crate::body::{Progress, RequestBody, ResponseBody, Sending};
 use crate::error::ProxyError;
-use crate::headers;
 use crate::routes::Route;
-use crate::upstream::{Lease, Pool, Target};
+use crate::upstream::{Kept, Lease, Pool, Slots, Target};
+use crate::{framing, headers};
 
 /// How many targets are tried for one request.
 const MAX_TARGETS_TRIED: u32 = 3;
@@ -47,8 +47,16 @@ enum Failed {
 
 impl Passage<'_> {
     /// Sends the request to a target of `pool` and begins to answer with what it says. Others are tried when one cannot
-    /// be connected to. A request that was sent is sent once more only when it is idempotent and has no body.
+    /// be connected to. A request that was sent is sent once more only when it is idempotent and has no body. All of this
+    /// within a budget, so that an upstream in trouble does not get many times its load.
     pub(crate) async fn forward(&self, pool: &Rc<Pool>, payload: Payload) -> Result<HttpResponse, ProxyError> {
+        let slots = pool.enter().await?;
+        let outcome = self.try_targets(pool, &slots, payload).await;
+        pool.upstream.note(outcome.as_ref().err());
+        outcome
+    }
+
+    async fn try_targets(&self, pool: &Rc<Pool>, slots: &Slots, payload: Payload) -> Result<HttpResponse, ProxyError> {
         let received = self.request.headers();
         let progress = Progress::new(headers::has_body(received));
         let mut body = match progress.state() {
@@ -59,41 +67,61 @@ impl Passage<'_> {
             _ => RequestBody::Empty,
         };
         let mut may_repeat = body.is_empty() && self.request.method().is_idempotent();
-        let (mut tried, mut fresh) = (0_u64, false);
-        let mut last = ProxyError::BadAnswer;
+        let mut kept = if may_repeat { Kept::Any } else { Kept::Checked };
+        let (mut tried, mut repeats) = (0_u64, false);
+        let mut last = None;
         while tried.count_ones() < MAX_TARGETS_TRIED
-            && let Some(target) = pool.pick(tried)
+            && let Some(index) = pool.pick(slots, tried)
+            && (!repeats || pool.may_repeat())
         {
-            let mut lease = match pool.lease(target, fresh, &progress).await {
+            let slot = &slots[index];
+            let mut lease = match pool.lease(slot, kept, &progress).await {
                 Ok(lease) => lease,
                 Err(error) => {
-                    last = error;
-                    tried |= 1 << target;
+                    repeats = !matches!(error, ProxyError::Full);
+                    last = Some(error);
+                    tried |= 1 << index;
                     continue;
                 }
             };
-            let request = self.write(&pool.upstream.targets[target], body)?;
-            let failed = match self.exchange(&mut lease, request, &progress).await {
-                Ok(response) => return self.answer(response, lease),
-                Err(failed) => failed,
-            };
-            (body, last) = match failed {
-                Failed::Unsent(body, error) => (body, ProxyError::Upstream(error)),
-                Failed::Broken(error) if may_repeat => {
-                    // Once only: it may be this very request that breaks them.
-                    may_repeat = false;
-                    (RequestBody::Empty, ProxyError::Upstream(error))
+            let request = self.write(&slot.target, body)?;
+            let error = match self.exchange(&mut lease, request, &progress).await {
+                Ok(response) => {
+                    lease.answered();
+                    return self.answer(response, lease);
                 }
-                Failed::Broken(error) => return Err(ProxyError::Upstream(error)),
-                Failed::For(error) => return Err(error),
+                Err(Failed::Unsent(unsent, error)) => {
+                    (body, repeats) = (unsent, !lease.reused);
+                    ProxyError::Upstream(error)
+                }
+                Err(Failed::Broken(error)) if may_repeat => {
+                    // Once only: it may be this very request that breaks them.
+                    (may_repeat, body, repeats) = (false, RequestBody::Empty, true);
+                    ProxyError::Upstream(error)
+                }
+                Err(Failed::Broken(error)) => {
+                    let error = ProxyError::Upstream(error);
+                    if !lease.reused {
+                        lease.failed(&error);
+                    }
+                    return Err(error);
+                }
+                Err(Failed::For(error)) => {
+                    if error.is_upstreams() {
+                        lease.failed(&error);
+                    }
+                    return Err(error);
+                }
             };
             // A connection that was kept may have been closed by its other end; a new one tells about the target.
             if !lease.reused {
-                tried |= 1 << target;
+                lease.failed(&error);
+                tried |= 1 << index;
             }
-            fresh = true;
+            last = Some(error);
+            kept = Kept::New;
         }
-        Err(last)
+        Err(last.unwrap_or_else(|| pool.nobody(slots)))
     }
 
     fn write(&self, target: &Target, body: RequestBody) -> Result<Request<RequestBody>, ProxyError> {
@@ -136,7 +164,7 @@ impl Passage<'_> {
         request: Request<RequestBody>,
         progress: &Progress,
     ) -> Result<Response<Incoming>, Failed> {
-        let mut sent = pin!(lease.sender.try_send_request(request));
+        let mut sent = pin!(lease.sender().try_send_request(request));
         loop {
             let limit = match progress.state() {
                 Sending::Underway => self.body_timeout,
@@ -172,7 +200,8 @@ impl Passage<'_> {
         let (head, incoming) = response.into_parts();
         let status = StatusCode::from_u16(head.status.as_u16()).map_err(|_| ProxyError::BadAnswer)?;
         // We asked for no other protocol.
-        if status.is_informational() {
+        if status.is_informational() || !framing::is_sound(&head) {
+            lease.failed(&ProxyError::BadAnswer);
             return Err(ProxyError::BadAnswer);
         }
         let length = head.headers.get(CONTENT_LENGTH);

@@ -1,12 +1,13 @@
 //! A request's way through: match, authenticate, authorize, forward.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
@@ -47,6 +48,23 @@ pub(crate) struct Gateway {
 pub(crate) struct Worker {
     gateway: Arc<Gateway>,
     views: Views,
+}
+
+/// What is remembered of a client's connection.
+#[derive(Default)]
+pub(crate) struct Connection {
+    /// Whether a request said that it is the last one.
+    over: Cell<bool>,
+}
+
+impl Connection {
+    /// Whether `request` stands behind one that asked for the connection to be closed: nobody may have meant it to be one
+    /// (RFC 9112 section 9.6).
+    fn is_over(request: &HttpRequest) -> bool {
+        let last = request.head().connection_type() == ConnectionType::Close;
+        let connection = request.conn_data::<Self>();
+        connection.is_some_and(|connection| connection.over.replace(connection.over.get() || last))
+    }
 }
 
 /// What was found out about a request, for the log.
@@ -167,6 +185,15 @@ pub(crate) async fn serve(request: HttpRequest, payload: web::Payload) -> Result
         .app_data::<Rc<Worker>>()
         .map(Rc::clone)
         .ok_or_else(|| Problem::internal(anyhow::anyhow!("no worker among the app's data")))?;
+    if Connection::is_over(&request) {
+        let refusal = Problem::bad_request(
+            "connection_over",
+            "The connection was to be closed before this request.",
+        );
+        let mut response = refusal.response(Some(&RequestId::of(&request)), None);
+        response.head_mut().set_connection_type(ConnectionType::Close);
+        return Ok(response);
+    }
     let outcome = worker.answer(&request, &mut payload).await;
     if outcome.is_err() && headers::has_body(request.headers()) {
         drain(&mut payload).await;

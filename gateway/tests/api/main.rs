@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod admission;
+mod broken_answers;
 mod connections;
 mod cookies;
 mod cors;
@@ -15,4 +16,6 @@ mod paths;
 mod policy;
 mod proxy;
 mod reload;
+mod service;
+mod upstreams;
 mod web_app;
