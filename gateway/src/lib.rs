@@ -3,21 +3,26 @@
 //! Nobody is asked on the way: tokens are verified with the keys and revocations that a follower keeps in memory.
 
 mod admission;
+mod alive;
 mod body;
 mod config;
 mod cookie;
 mod cors;
+mod ending;
 mod error;
 mod events;
 mod framing;
+mod header_rules;
 mod headers;
 mod mistakes;
 mod path;
 mod policy;
 mod proxy;
+mod reload;
 mod routes;
 mod serve;
 mod state;
+mod tunnel;
 mod upstream;
 mod web_app;
 
@@ -33,8 +38,10 @@ use portcullis_client::{Follower, FollowerConfig};
 use service_kit::health::Readiness;
 use service_kit::{Clock, Running, edge, server};
 
-pub use config::{Auth, Config, HealthCheck, RouteConfig, Stale, Upstream};
+pub use config::{Auth, Config, HealthCheck, RouteConfig, Stale, Tls, Upstream};
 use events::Events;
+pub use header_rules::HeaderRules;
+pub use reload::{Reloader, is_reloaded};
 use serve::{Gateway, Worker};
 use state::State;
 use web_app::WebApp;
@@ -52,12 +59,25 @@ const LINGER: Duration = Duration::from_secs(2);
     reason = "every role is started in the same way, from within a runtime"
 )]
 pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> anyhow::Result<Running> {
+    Ok(start_reloadable(&config, follower, clock)?.0)
+}
+
+/// The same, with what replaces the configuration of the running gateway.
+///
+/// # Errors
+/// The same.
+pub fn start_reloadable(
+    config: &Config,
+    follower: FollowerConfig,
+    clock: Clock,
+) -> anyhow::Result<(Running, Reloader)> {
     if let Some(mistake) = config.mistakes().into_iter().next() {
         return Err(mistake.into());
     }
     let web = WebApp::load(&config.web_root)?;
     raise_descriptor_limit(config.max_connections);
     let listener = server::bind("gateway.listen", config.listen)?;
+    alive::look_after(&listener, Some(config.body_timeout)).context("while setting up the listener")?;
     let admin = server::bind("gateway.admin_listen", config.admin_listen)?;
     let address = listener
         .local_addr()
@@ -68,12 +88,13 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     let events = Arc::new(Events::new(config.max_event_streams));
     let closing = Arc::clone(&events);
     let gateway = Arc::new(Gateway {
-        state: Arc::new(ArcSwap::from_pointee(State::new(&config, None)?)),
+        state: Arc::new(ArcSwap::from_pointee(State::new(config, None)?)),
         web,
         events,
         verifier: follower.verifier(),
         access_log: config.access_log,
     });
+    let reloader = Reloader::of(&gateway);
     let server = HttpServer::new(move || {
         let worker = Rc::new(Worker::new(&gateway));
         App::new()
@@ -83,6 +104,7 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
             .wrap(from_fn(serve::surround))
             .wrap(from_fn(|request, next| edge::handle("gateway", request, next)))
     })
+    .on_connect(tunnel::Socket::remember)
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
     .on_connect(|_, connection| {
@@ -104,7 +126,7 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
         std::future::pending::<()>().await;
     });
     let running = Running::begin("gateway", (address, server), admin, readiness, vec![following])?;
-    Ok(running.before_stop(move || closing.close()))
+    Ok((running.before_stop(move || closing.close()), reloader))
 }
 
 /// Files that are open beside the connections of clients: those to upstreams, databases, logs.
