@@ -6,6 +6,7 @@ mod admission;
 mod alive;
 mod body;
 mod config;
+mod connection;
 mod cookie;
 mod cors;
 mod ending;
@@ -39,6 +40,7 @@ use service_kit::health::Readiness;
 use service_kit::{Clock, Running, edge, server};
 
 pub use config::{Auth, Config, HealthCheck, RouteConfig, Stale, Tls, Upstream};
+use connection::Connection;
 use events::Events;
 pub use header_rules::HeaderRules;
 pub use reload::{Reloader, is_reloaded};
@@ -95,6 +97,7 @@ pub fn start_reloadable(
         access_log: config.access_log,
     });
     let reloader = Reloader::of(&gateway);
+    let patience = config.keep_alive + config.header_timeout;
     let server = HttpServer::new(move || {
         let worker = Rc::new(Worker::new(&gateway));
         App::new()
@@ -104,11 +107,11 @@ pub fn start_reloadable(
             .wrap(from_fn(serve::surround))
             .wrap(from_fn(|request, next| edge::handle("gateway", request, next)))
     })
-    .on_connect(tunnel::Socket::remember)
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
-    .on_connect(|_, connection| {
-        connection.insert(serve::Connection::default());
+    .on_connect(move |socket, data| {
+        tunnel::Socket::remember(socket, data);
+        Connection::remember(socket, data, patience);
     })
     .client_request_timeout(config.header_timeout)
     .client_disconnect_timeout(LINGER)
