@@ -2,21 +2,27 @@
 //!
 //! Nobody is asked on the way: tokens are verified with the keys and revocations that a follower keeps in memory.
 
+mod access_log;
 mod admission;
 mod body;
+mod client_address;
 mod config;
 mod cookie;
 mod cors;
 mod error;
 mod events;
 mod headers;
+mod limits;
 mod mistakes;
 mod path;
 mod policy;
 mod proxy;
+mod record;
 mod routes;
 mod serve;
 mod state;
+mod tally;
+mod trace;
 mod upstream;
 mod web_app;
 
@@ -30,9 +36,9 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use portcullis_client::{Follower, FollowerConfig};
 use service_kit::health::Readiness;
-use service_kit::{Clock, Running, edge, server};
+use service_kit::{Clock, Running, server};
 
-pub use config::{Auth, Config, RouteConfig, Stale, Upstream};
+pub use config::{AccessLog, Auth, By, Config, RateLimit, RouteConfig, Stale, Upstream};
 use events::Events;
 use serve::{Gateway, Worker};
 use state::State;
@@ -60,7 +66,7 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     let address = listener
         .local_addr()
         .context("while asking the listener for its address")?;
-    let follower = Follower::start(follower, clock).context("while starting to follow the token service")?;
+    let follower = Follower::start(follower, clock.clone()).context("while starting to follow the token service")?;
     let readiness = Readiness::default().with("token", follower.readiness());
 
     let events = Arc::new(Events::new(config.max_event_streams));
@@ -71,7 +77,13 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
         events,
         verifier: follower.verifier(),
         access_log: config.access_log,
+        sink: access_log::open(config.access_log)?,
+        clock,
+        present: Arc::default(),
     });
+    gateway.present.show();
+    let (sink, present) = (gateway.sink.clone(), Arc::clone(&gateway.present));
+    let limits = Arc::clone(&gateway.state.load().limits);
     let server = HttpServer::new(move || {
         let worker = Rc::new(Worker::new(&gateway));
         App::new()
@@ -79,7 +91,9 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
             .default_service(web::to(serve::serve))
             .wrap(cors::allow(worker))
             .wrap(from_fn(serve::surround))
-            .wrap(from_fn(|request, next| edge::handle("gateway", request, next)))
+    })
+    .on_connect(move |_, connection| {
+        connection.insert(present.connection());
     })
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
@@ -98,6 +112,13 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
         let _follower = follower;
         std::future::pending::<()>().await;
     });
-    let running = Running::begin("gateway", (address, server), admin, readiness, vec![following])?;
-    Ok(running.before_stop(move || closing.close()))
+    let sweeping = tokio::spawn(async move { limits.sweep().await });
+    let tasks = vec![following, sweeping];
+    let running = Running::begin("gateway", (address, server), admin, readiness, tasks)?;
+    let running = running.before_stop(move || closing.close());
+    Ok(running.at_end(move || {
+        if let Some(sink) = sink {
+            sink.close();
+        }
+    }))
 }

@@ -17,6 +17,7 @@ use crate::admission::Caller;
 use crate::body::{Progress, RequestBody, ResponseBody, Sending};
 use crate::error::ProxyError;
 use crate::headers;
+use crate::record::Record;
 use crate::routes::Route;
 use crate::upstream::{Lease, Pool, Target};
 
@@ -27,6 +28,7 @@ const MAX_TARGETS_TRIED: u32 = 3;
 pub(crate) struct Passage<'a> {
     pub(crate) request: &'a HttpRequest,
     pub(crate) route: &'a Route,
+    pub(crate) record: &'a Record,
     pub(crate) caller: Option<&'a Caller>,
     pub(crate) host: &'a str,
     /// The normal path, without what the route strips.
@@ -64,6 +66,7 @@ impl Passage<'_> {
         while tried.count_ones() < MAX_TARGETS_TRIED
             && let Some(target) = pool.pick(tried)
         {
+            self.record.goes_to(&pool.upstream, target, &progress);
             let mut lease = match pool.lease(target, fresh, &progress).await {
                 Ok(lease) => lease,
                 Err(error) => {
@@ -74,7 +77,10 @@ impl Passage<'_> {
             };
             let request = self.write(&pool.upstream.targets[target], body)?;
             let failed = match self.exchange(&mut lease, request, &progress).await {
-                Ok(response) => return self.answer(response, lease),
+                Ok(response) => {
+                    self.record.upstream_answers();
+                    return self.answer(response, lease);
+                }
                 Err(failed) => failed,
             };
             (body, last) = match failed {
@@ -97,7 +103,7 @@ impl Passage<'_> {
     }
 
     fn write(&self, target: &Target, body: RequestBody) -> Result<Request<RequestBody>, ProxyError> {
-        let mut headers = headers::toward_upstream(self.request, self.host, self.route, self.caller);
+        let mut headers = headers::toward_upstream(self.request, self.host, self.route, self.caller, self.record);
         headers.insert(HOST, target.host.clone());
         let method = self.request.method();
         match body.length() {

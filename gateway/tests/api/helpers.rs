@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use portcullis_client::{FollowerConfig, VerifierConfig};
-use portcullis_gateway::{Config, RouteConfig, Upstream};
+use portcullis_gateway::{AccessLog, Config, RouteConfig, Upstream};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -147,7 +147,8 @@ pub(crate) fn config(echo: SocketAddr) -> Config {
         client_secret: SecretString::from("secret"),
         cors_origins: vec![ORIGIN.to_owned()],
         web_root: PathBuf::new(),
-        access_log: true,
+        access_log: AccessLog::Text,
+        trusted_proxies: Vec::new(),
         max_connections: 1000,
         max_event_streams: 500,
         header_timeout: Duration::from_secs(5),

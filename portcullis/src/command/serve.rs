@@ -1,6 +1,7 @@
 //! `portcullis up`, and one role alone.
 
 use anyhow::bail;
+use portcullis_gateway::AccessLog;
 use service_kit::config::Mistake;
 use service_kit::{Clock, logging};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,15 +15,21 @@ pub(super) async fn up(config: Config, data: &DataDirectory, clock: Clock) -> an
     logging::start();
     refuse(&config.mistakes(&Role::ALL))?;
     let mut stop = Stop::listen()?;
+    let access_log = config.gateway.access_log;
     let all = All::start(config, clock).await?;
     let url = all.gateway.url();
-    say!(
+    let greeting = format!(
         "\nPortcullis is ready: {url}   (data in {})\n\nOpen it in a browser or, in another terminal:\n\n  \
          curl -H 'Content-Type: application/json' {url}/api/auth/register \\\n    \
          -d '{{\"username\":\"ada\",\"email\":\"ada@example.com\",\"password\":\"correct horse\"}}'\n  \
          curl -H 'Authorization: Bearer PASTE-THE-ACCESS-TOKEN' {url}/home\n",
         data.path().display(),
     );
+    // Whoever reads objects from standard output wants nothing else there.
+    match access_log {
+        AccessLog::Json => log::info!("{greeting}"),
+        AccessLog::Text | AccessLog::Off => say!("{greeting}"),
+    }
     stop.wait().await;
     tokio::select! {
         () = all.stop() => {}
