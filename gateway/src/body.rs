@@ -201,6 +201,8 @@ pub(crate) struct ResponseBody {
     pause: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     timing: bool,
+    /// Comes when the answer has to end, as if it had come to its end, if that is ever so.
+    ended: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl ResponseBody {
@@ -212,9 +214,18 @@ impl ResponseBody {
             pause,
             timer: None,
             timing: false,
+            ended: None,
         };
         body.release_at_end();
         body
+    }
+
+    /// Ends the answer, and closes the connection to the upstream, once `ended` comes. The answer's length must be open.
+    pub(crate) fn until(self, ended: impl Future<Output = ()> + 'static) -> Self {
+        Self {
+            ended: Some(Box::pin(ended)),
+            ..self
+        }
     }
 
     fn release_at_end(&mut self) {
@@ -223,6 +234,14 @@ impl ResponseBody {
         {
             lease.give_back();
         }
+    }
+
+    /// The upstream is to blame for `error`.
+    fn failed(&mut self, error: ResponseBodyError) -> ResponseBodyError {
+        if let Some(lease) = self.lease.take() {
+            lease.failed(&error);
+        }
+        error
     }
 
     /// Waits for the upstream no longer than `pause`, counted from when it began to be waited for.
@@ -246,13 +265,21 @@ impl MessageBody for ResponseBody {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ResponseBodyError>>> {
         let body = self.get_mut();
+        if let Some(ended) = &mut body.ended
+            && ended.as_mut().poll(cx).is_ready()
+        {
+            // Whatever the upstream says from now on is for nobody.
+            body.ended = Some(Box::pin(std::future::ready(())));
+            body.lease = None;
+            return Poll::Ready(None);
+        }
         loop {
             let Poll::Ready(frame) = Pin::new(&mut body.incoming).poll_frame(cx) else {
                 ready!(body.poll_pause(cx));
-                return Poll::Ready(Some(Err(ResponseBodyError::Paused)));
+                return Poll::Ready(Some(Err(body.failed(ResponseBodyError::Paused))));
             };
             body.timing = false;
-            let Some(frame) = frame.transpose()? else {
+            let Some(frame) = frame.transpose().map_err(|error| body.failed(error.into()))? else {
                 if let Some(lease) = body.lease.take() {
                     lease.give_back();
                 }

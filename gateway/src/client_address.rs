@@ -270,7 +270,7 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 fn plain_host(text: &str) -> Option<String> {
-    (!text.is_empty() && headers::is_plain_host(text)).then(|| text.to_owned())
+    headers::is_host(text).then(|| text.to_owned())
 }
 
 #[cfg(test)]

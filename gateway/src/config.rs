@@ -128,6 +128,33 @@ pub struct Upstream {
     /// How many unused connections each worker keeps for each target.
     #[serde(default = "default_max_idle")]
     pub max_idle: usize,
+    /// How many requests in a row may fail, whatever target they are brought to, before the next ones are answered 503 at
+    /// once for a moment; 0: as many as like.
+    #[serde(default = "default_max_failures")]
+    pub max_failures: u32,
+    /// How targets are asked whether they are well; absent: only requests find out.
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
+}
+
+/// How a target is asked whether it is well: a GET that 2xx or 3xx answers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// The path below the target's base URL, as in `/healthz`.
+    pub path: String,
+    /// How long after a check the next one begins, give or take a fifth.
+    #[serde(default = "default_interval", with = "humantime_serde")]
+    pub interval: Duration,
+    /// How long the answer may take.
+    #[serde(default = "default_check_timeout", with = "humantime_serde")]
+    pub timeout: Duration,
+    /// How many checks in a row have to succeed before a target gets requests again.
+    #[serde(default = "default_healthy_after")]
+    pub healthy_after: u32,
+    /// How many checks in a row have to fail before it gets none.
+    #[serde(default = "default_unhealthy_after")]
+    pub unhealthy_after: u32,
 }
 
 impl Upstream {
@@ -138,6 +165,8 @@ impl Upstream {
             targets,
             max_connections: default_max_connections(),
             max_idle: default_max_idle(),
+            max_failures: default_max_failures(),
+            health: None,
         }
     }
 }
@@ -251,6 +280,26 @@ fn default_max_connections() -> usize {
 
 fn default_max_idle() -> usize {
     64
+}
+
+fn default_max_failures() -> u32 {
+    20
+}
+
+fn default_interval() -> Duration {
+    Duration::from_secs(5)
+}
+
+fn default_check_timeout() -> Duration {
+    Duration::from_secs(2)
+}
+
+fn default_healthy_after() -> u32 {
+    2
+}
+
+fn default_unhealthy_after() -> u32 {
+    3
 }
 
 fn default_body_limit() -> u64 {

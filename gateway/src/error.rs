@@ -1,6 +1,9 @@
 //! Why a request that was let through got no answer, and whose fault that is.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
 use service_kit::Problem;
 
 use crate::path::BadPath;
@@ -14,6 +17,8 @@ pub(crate) enum ProxyError {
     Connect(std::io::Error),
     #[error("the upstream did not accept a connection in time")]
     ConnectTimeout,
+    #[error("the upstream is not asked: {0}")]
+    Unavailable(&'static str, Duration),
     #[error("the upstream broke off or did not speak HTTP: {0}")]
     Upstream(hyper::Error),
     #[error("the upstream's answer cannot be passed on")]
@@ -30,11 +35,35 @@ pub(crate) enum ProxyError {
     Unwritable(#[from] hyper::http::Error),
 }
 
+impl ProxyError {
+    /// Whether it is the upstream that failed, and not the client, or we.
+    pub(crate) fn is_upstreams(&self) -> bool {
+        match self {
+            Self::Connect(_) | Self::ConnectTimeout | Self::Upstream(_) | Self::BadAnswer | Self::Timeout => true,
+            Self::Full
+            | Self::Unavailable(..)
+            | Self::TooLarge(_)
+            | Self::ClientBroke
+            | Self::ClientPaused
+            | Self::Unwritable(_) => false,
+        }
+    }
+}
+
 impl From<ProxyError> for Problem {
     fn from(error: ProxyError) -> Self {
         match error {
             ProxyError::Full => {
                 Self::unavailable("upstream_busy", "The service is too busy. Try again in a moment.").caused_by(error)
+            }
+            ProxyError::Unavailable(_, pause) => {
+                let seconds = pause.as_millis().div_ceil(1000).max(1).to_string();
+                Self::unavailable(
+                    "upstream_unavailable",
+                    "The service behind this address is out of order. Try again in a moment.",
+                )
+                .header(RETRY_AFTER, &seconds)
+                .caused_by(error)
             }
             // Nothing was sent, so the same request may be sent again, whatever it is.
             ProxyError::Connect(_) => Self::unavailable(

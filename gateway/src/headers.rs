@@ -25,22 +25,38 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The host that `request` is for: of an absolute target, else of `Host` (RFC 9112 section 3.2.2). `None` when it is not
-/// one that could be passed on without quoting; empty when there is none, as HTTP/1.0 allows.
+/// one that could be passed on without quoting, or when both are there and differ; empty when there is none, as HTTP/1.0
+/// allows.
 pub(crate) fn host(request: &HttpRequest) -> Option<&str> {
-    let host = match request.uri().authority() {
-        Some(authority) => authority.as_str(),
-        None => match request.headers().get(inbound::HOST) {
-            Some(value) => value.to_str().ok()?,
-            None => "",
-        },
+    let named = match request.headers().get(inbound::HOST) {
+        Some(value) => Some(value.to_str().ok()?),
+        None => None,
     };
-    is_plain_host(host).then_some(host)
+    let host = match request.uri().authority() {
+        Some(authority) => {
+            let authority = authority.as_str();
+            let is_ours = matches!(request.uri().scheme_str(), None | Some("http" | "https"));
+            let agrees = named.is_none_or(|named| named.eq_ignore_ascii_case(authority));
+            (is_ours && agrees).then_some(authority)?
+        }
+        None => named.unwrap_or_default(),
+    };
+    (host.is_empty() || is_host(host)).then_some(host)
 }
 
-/// Whether `host` may be passed on without quoting.
-pub(crate) fn is_plain_host(host: &str) -> bool {
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
-    host.len() <= 255 + ":65535".len() && host.bytes().all(is_plain)
+/// Whether `text` is a name or an address, of IPv6 in brackets, and perhaps a port.
+pub(crate) fn is_host(text: &str) -> bool {
+    let (is_name, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(Some((address, port))) => (address.parse::<std::net::Ipv6Addr>().is_ok(), port),
+        Some(None) => return false,
+        None => {
+            let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+            (plain && (1..=255).contains(&name.len()), port)
+        }
+    };
+    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    is_name && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 /// Whether a request with these headers has a body. A `Transfer-Encoding` that got here is `chunked`.
@@ -136,7 +152,8 @@ fn roles(roles: &[String]) -> String {
 }
 
 /// Whether a header of a request is never passed on as it came, because it belongs to the connection, frames the body,
-/// or says what only we may say. Readers that turn names into variables cannot tell `X_User.Id` from `X-User-Id`, so
+/// says what only we may say, or would have a service take the request for another than the one that was let through (of
+/// another method or path), or speak through a proxy of the client's choice (`HTTP_PROXY`, to a CGI). Readers that turn names into variables cannot tell `X_User.Id` from `X-User-Id`, so
 /// every character that is neither letter nor digit counts as a dash.
 fn is_ours(name: &str) -> bool {
     let is_odd = |b: u8| !b.is_ascii_alphanumeric() && b != b'-';
@@ -167,6 +184,13 @@ fn is_ours_plainly(name: &str) -> bool {
                 | "x-scope"
                 | "x-request-id"
                 | "x-real-ip"
+                | "x-forwarded"
+                | "x-original-url"
+                | "x-rewrite-url"
+                | "x-http-method"
+                | "x-http-method-override"
+                | "x-method-override"
+                | "proxy"
                 | "forwarded"
                 | "host"
                 | "content-length"
@@ -187,6 +211,7 @@ fn is_hop_by_hop(name: &str) -> bool {
             | "trailer"
             | "transfer-encoding"
             | "upgrade"
+            | "http2-settings"
     )
 }
 
@@ -236,9 +261,20 @@ pub(crate) fn toward_client(received: &HeaderMap, route: &Route, headers: &mut I
     }
 }
 
-/// Whether the client understands chunks (RFC 9112 section 7.1).
+/// Whether an answer with these headers is a stream of events (WHATWG HTML, section 9.2), which goes on and on.
+pub(crate) fn is_event_stream(received: &HeaderMap) -> bool {
+    received.get(header::CONTENT_TYPE).is_some_and(|value| {
+        let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+    })
+}
+
+/// Whether an answer to `request` may come in chunks (RFC 9112 section 7.1). The library writes none, although it says so,
+/// where a WebSocket is asked for and another answer given.
 pub(crate) fn takes_chunks(request: &HttpRequest) -> bool {
+    let mut protocols = request.headers().get_all(inbound::UPGRADE);
     request.version() == Version::HTTP_11
+        && !protocols.any(|name| name.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 #[cfg(test)]
@@ -292,9 +328,13 @@ mod tests {
         assert_eq!(host_of("[::1]:8000").as_deref(), Some("[::1]:8000"));
         assert_eq!(host_of("a\";proto=https"), None);
         assert_eq!(host_of("a, b"), None);
-        let absolute = TestRequest::with_uri("http://a.example/x")
-            .insert_header((inbound::HOST, "b.example"))
-            .to_http_request();
-        assert_eq!(host(&absolute), Some("a.example"));
+        let absolute = |named: &'static str| {
+            let request = TestRequest::with_uri("http://a.example/x")
+                .insert_header((inbound::HOST, named))
+                .to_http_request();
+            host(&request).map(str::to_owned)
+        };
+        assert_eq!(absolute("A.example").as_deref(), Some("a.example"));
+        assert_eq!(absolute("b.example"), None);
     }
 }

@@ -4,13 +4,16 @@
 
 mod access_log;
 mod admission;
+mod alive;
 mod body;
 mod client_address;
 mod config;
 mod cookie;
 mod cors;
+mod ending;
 mod error;
 mod events;
+mod framing;
 mod headers;
 mod limits;
 mod mistakes;
@@ -23,6 +26,7 @@ mod serve;
 mod state;
 mod tally;
 mod trace;
+mod tunnel;
 mod upstream;
 mod web_app;
 
@@ -38,7 +42,7 @@ use portcullis_client::{Follower, FollowerConfig};
 use service_kit::health::Readiness;
 use service_kit::{Clock, Running, server};
 
-pub use config::{AccessLog, Auth, By, Config, RateLimit, RouteConfig, Stale, Upstream};
+pub use config::{AccessLog, Auth, By, Config, HealthCheck, RateLimit, RouteConfig, Stale, Upstream};
 use events::Events;
 use serve::{Gateway, Worker};
 use state::State;
@@ -61,7 +65,9 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
         return Err(mistake.into());
     }
     let web = WebApp::load(&config.web_root)?;
+    raise_descriptor_limit(config.max_connections);
     let listener = server::bind("gateway.listen", config.listen)?;
+    alive::look_after(&listener, Some(config.body_timeout)).context("while setting up the listener")?;
     let admin = server::bind("gateway.admin_listen", config.admin_listen)?;
     let address = listener
         .local_addr()
@@ -92,11 +98,14 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
             .wrap(cors::allow(worker))
             .wrap(from_fn(serve::surround))
     })
-    .on_connect(move |_, connection| {
-        connection.insert(present.connection());
-    })
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
+    // Of several such functions only the last would be called.
+    .on_connect(move |socket, connection| {
+        tunnel::Socket::remember(socket, connection);
+        connection.insert(serve::Connection::default());
+        connection.insert(present.connection());
+    })
     .client_request_timeout(config.header_timeout)
     .client_disconnect_timeout(LINGER)
     .keep_alive(config.keep_alive)
@@ -121,4 +130,25 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
             sink.close();
         }
     }))
+}
+
+/// Files that are open beside the connections of clients: those to upstreams, databases, logs.
+const OTHER_FILES: u64 = 1024;
+
+/// Lets this process open as many files as the system allows it, since each connection is one. Warns when one worker's
+/// `max_connections` would be too many for that.
+fn raise_descriptor_limit(max_connections: usize) {
+    let wanted = u64::try_from(max_connections)
+        .unwrap_or(u64::MAX)
+        .saturating_add(OTHER_FILES);
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) if limit < wanted => log::warn!(
+            limit, wanted;
+            "the system allows fewer open files than gateway.max_connections needs: raise the limit (LimitNOFILE, ulimit -n), or lower gateway.max_connections"
+        ),
+        Ok(_) => {}
+        Err(error) => {
+            log::warn!(cause = error.to_string().as_str(); "the limit of open files cannot be read or raised");
+        }
+    }
 }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use actix_web::http::Method;
+use actix_web::http::{Method, Uri};
 use service_kit::config::Mistake;
 use service_kit::server;
 use url::Url;
 
-use crate::config::{Auth, By, Config, Purpose, RateLimit, RouteConfig, Upstream};
+use crate::config::{Auth, By, Config, HealthCheck, Purpose, RateLimit, RouteConfig, Upstream};
 use crate::path;
 use crate::routes::{self, Key};
 use crate::upstream::MAX_TARGETS;
@@ -155,6 +155,9 @@ impl Upstream {
                 "Give it a number, as in 1024.",
             ));
         }
+        if let Some(health) = &self.health {
+            health.mistakes(&format!("{key}.health"), mistakes);
+        }
         for (index, target) in self.targets.iter().enumerate() {
             let key = format!("{key}.targets[{index}]");
             if target.scheme() != "http" {
@@ -177,6 +180,38 @@ impl Upstream {
                     "is not a plain base URL",
                     "Give scheme, host, port and perhaps a path, as in \"http://127.0.0.1:8003\"; no user, no query.",
                 ));
+            }
+        }
+    }
+}
+
+impl HealthCheck {
+    fn mistakes(&self, key: &str, mistakes: &mut Vec<Mistake>) {
+        let mut add = |field: &str, problem: &str, remedy: &str| {
+            mistakes.push(Mistake::in_key(&format!("{key}.{field}"), problem, remedy));
+        };
+        if !self.path.starts_with('/') || Uri::try_from(&self.path).is_err() {
+            add(
+                "path",
+                "is not a path",
+                "Write one that begins with a slash, as in \"/healthz\".",
+            );
+        }
+        for (field, duration) in [("interval", self.interval), ("timeout", self.timeout)] {
+            if duration.is_zero() {
+                add(field, "is zero", "Give it a duration, as in \"5s\".");
+            }
+        }
+        for (field, checks) in [
+            ("healthy_after", self.healthy_after),
+            ("unhealthy_after", self.unhealthy_after),
+        ] {
+            if checks == 0 {
+                add(
+                    field,
+                    "is zero",
+                    "Give it the number of checks in a row that decide, as in 2.",
+                );
             }
         }
     }
@@ -344,6 +379,32 @@ pub(crate) mod tests {
         config.max_connections = 10;
         config.max_event_streams = 5;
         assert_eq!(mistakes(&config), Vec::<String>::new(), "there is one core at least");
+    }
+
+    #[test]
+    fn checks_have_defaults_and_need_a_path_and_times_and_numbers_that_are_not_zero() {
+        let mut config = config("");
+        let check = r#"{"targets": "http://127.0.0.1:1", "health": {"path": "/healthz"}}"#;
+        config
+            .upstreams
+            .insert("good".to_owned(), serde_json::from_str(check).unwrap());
+        assert_eq!(mistakes(&config), Vec::<String>::new());
+        let health = config.upstreams["good"].health.as_ref().unwrap();
+        assert_eq!(
+            (health.interval, health.timeout),
+            (Duration::from_secs(5), Duration::from_secs(2))
+        );
+        assert_eq!((health.healthy_after, health.unhealthy_after), (2, 3));
+        let check = r#"{"targets": "http://127.0.0.1:1", "health": {"path": "healthz", "interval": "0s", "timeout": "0s",
+                        "healthy_after": 0, "unhealthy_after": 0}}"#;
+        config
+            .upstreams
+            .insert("wrong".to_owned(), serde_json::from_str(check).unwrap());
+        let keys = ["path", "interval", "timeout", "healthy_after", "unhealthy_after"];
+        assert_eq!(
+            mistakes(&config),
+            keys.map(|key| format!("gateway.upstreams.wrong.health.{key}"))
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::{BodySize, BoxBody};
@@ -12,14 +13,18 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Request, Response, Uri};
+use portcullis_client::Verifier;
 
 use crate::admission::Caller;
 use crate::body::{Progress, RequestBody, ResponseBody, Sending};
+use crate::ending::Watcher;
 use crate::error::ProxyError;
-use crate::headers;
+use crate::events::Events;
 use crate::record::Record;
 use crate::routes::Route;
-use crate::upstream::{Lease, Pool, Target};
+use crate::tunnel::{self, Handshake};
+use crate::upstream::{Kept, Lease, Pool, Slots, Target};
+use crate::{framing, headers};
 
 /// How many targets are tried for one request.
 const MAX_TARGETS_TRIED: u32 = 3;
@@ -35,6 +40,10 @@ pub(crate) struct Passage<'a> {
     pub(crate) path: &'a str,
     /// The longest pause between two pieces of a body.
     pub(crate) body_timeout: Duration,
+    /// What the request is, if it is to open a WebSocket.
+    pub(crate) handshake: Option<&'a Handshake>,
+    pub(crate) verifier: &'a Arc<Verifier>,
+    pub(crate) events: &'a Events,
 }
 
 /// Why one attempt failed.
@@ -49,62 +58,107 @@ enum Failed {
 
 impl Passage<'_> {
     /// Sends the request to a target of `pool` and begins to answer with what it says. Others are tried when one cannot
-    /// be connected to. A request that was sent is sent once more only when it is idempotent and has no body.
+    /// be connected to. A request that was sent is sent once more only when it is idempotent and has no body. All of this
+    /// within a budget, so that an upstream in trouble does not get many times its load.
     pub(crate) async fn forward(&self, pool: &Rc<Pool>, payload: Payload) -> Result<HttpResponse, ProxyError> {
+        let slots = pool.enter().await?;
+        let outcome = self.try_targets(pool, &slots, payload).await;
+        pool.upstream.note(outcome.as_ref().err());
+        outcome
+    }
+
+    async fn try_targets(
+        &self,
+        pool: &Rc<Pool>,
+        slots: &Slots,
+        mut payload: Payload,
+    ) -> Result<HttpResponse, ProxyError> {
         let received = self.request.headers();
         let progress = Progress::new(headers::has_body(received));
         let mut body = match progress.state() {
             Sending::Underway => {
                 let length = headers::content_length(received);
-                RequestBody::streamed(payload, length, self.route.body_limit, Rc::clone(&progress))
+                RequestBody::streamed(payload.take(), length, self.route.body_limit, Rc::clone(&progress))
             }
             _ => RequestBody::Empty,
         };
         let mut may_repeat = body.is_empty() && self.request.method().is_idempotent();
-        let (mut tried, mut fresh) = (0_u64, false);
-        let mut last = ProxyError::BadAnswer;
+        let mut kept = if self.handshake.is_some() {
+            // A connection that becomes a tunnel begins with the request that asks for it.
+            Kept::New
+        } else if may_repeat {
+            Kept::Any
+        } else {
+            Kept::Checked
+        };
+        let (mut tried, mut repeats) = (0_u64, false);
+        let mut last = None;
         while tried.count_ones() < MAX_TARGETS_TRIED
-            && let Some(target) = pool.pick(tried)
+            && let Some(index) = pool.pick(slots, tried)
+            && (!repeats || pool.may_repeat())
         {
-            self.record.goes_to(&pool.upstream, target, &progress);
-            let mut lease = match pool.lease(target, fresh, &progress).await {
+            let slot = &slots[index];
+            self.record.goes_to(&pool.upstream, &slot.target, &progress);
+            let mut lease = match pool.lease(slot, kept, &progress).await {
                 Ok(lease) => lease,
                 Err(error) => {
-                    last = error;
-                    tried |= 1 << target;
+                    repeats = !matches!(error, ProxyError::Full);
+                    last = Some(error);
+                    tried |= 1 << index;
                     continue;
                 }
             };
-            let request = self.write(&pool.upstream.targets[target], body)?;
-            let failed = match self.exchange(&mut lease, request, &progress).await {
+            let request = self.write(&slot.target, body)?;
+            let error = match self.exchange(&mut lease, request, &progress).await {
+                Ok(response) if response.status() == hyper::StatusCode::SWITCHING_PROTOCOLS => {
+                    self.record.upstream_answers();
+                    return self.switch(response, lease, payload).await;
+                }
                 Ok(response) => {
+                    lease.answered();
                     self.record.upstream_answers();
                     return self.answer(response, lease);
                 }
-                Err(failed) => failed,
-            };
-            (body, last) = match failed {
-                Failed::Unsent(body, error) => (body, ProxyError::Upstream(error)),
-                Failed::Broken(error) if may_repeat => {
-                    // Once only: it may be this very request that breaks them.
-                    may_repeat = false;
-                    (RequestBody::Empty, ProxyError::Upstream(error))
+                Err(Failed::Unsent(unsent, error)) => {
+                    (body, repeats) = (unsent, !lease.reused);
+                    ProxyError::Upstream(error)
                 }
-                Failed::Broken(error) => return Err(ProxyError::Upstream(error)),
-                Failed::For(error) => return Err(error),
+                Err(Failed::Broken(error)) if may_repeat => {
+                    // Once only: it may be this very request that breaks them.
+                    (may_repeat, body, repeats) = (false, RequestBody::Empty, true);
+                    ProxyError::Upstream(error)
+                }
+                Err(Failed::Broken(error)) => {
+                    let error = ProxyError::Upstream(error);
+                    if !lease.reused {
+                        lease.failed(&error);
+                    }
+                    return Err(error);
+                }
+                Err(Failed::For(error)) => {
+                    if error.is_upstreams() {
+                        lease.failed(&error);
+                    }
+                    return Err(error);
+                }
             };
             // A connection that was kept may have been closed by its other end; a new one tells about the target.
             if !lease.reused {
-                tried |= 1 << target;
+                lease.failed(&error);
+                tried |= 1 << index;
             }
-            fresh = true;
+            last = Some(error);
+            kept = Kept::New;
         }
-        Err(last)
+        Err(last.unwrap_or_else(|| pool.nobody(slots)))
     }
 
     fn write(&self, target: &Target, body: RequestBody) -> Result<Request<RequestBody>, ProxyError> {
         let mut headers = headers::toward_upstream(self.request, self.host, self.route, self.caller, self.record);
         headers.insert(HOST, target.host.clone());
+        if let Some(handshake) = self.handshake {
+            handshake.ask(&mut headers);
+        }
         let method = self.request.method();
         match body.length() {
             None => {
@@ -142,7 +196,7 @@ impl Passage<'_> {
         request: Request<RequestBody>,
         progress: &Progress,
     ) -> Result<Response<Incoming>, Failed> {
-        let mut sent = pin!(lease.sender.try_send_request(request));
+        let mut sent = pin!(lease.sender().try_send_request(request));
         loop {
             let limit = match progress.state() {
                 Sending::Underway => self.body_timeout,
@@ -177,8 +231,9 @@ impl Passage<'_> {
     fn answer(&self, response: Response<Incoming>, lease: Lease) -> Result<HttpResponse, ProxyError> {
         let (head, incoming) = response.into_parts();
         let status = StatusCode::from_u16(head.status.as_u16()).map_err(|_| ProxyError::BadAnswer)?;
-        // We asked for no other protocol.
-        if status.is_informational() {
+        // Another protocol was not asked for, and what goes before an answer does not get here.
+        if status.is_informational() || !framing::is_sound(&head) {
+            lease.failed(&ProxyError::BadAnswer);
             return Err(ProxyError::BadAnswer);
         }
         let length = head.headers.get(CONTENT_LENGTH);
@@ -188,7 +243,13 @@ impl Passage<'_> {
             (_, Some(length)) => BodySize::Sized(length),
             (_, None) => BodySize::Stream,
         };
-        let body = ResponseBody::new(incoming, size, lease, self.body_timeout);
+        let mut body = ResponseBody::new(incoming, size, lease, self.body_timeout);
+        if size == BodySize::Stream && headers::is_event_stream(&head.headers) {
+            let mut watcher = self.watcher();
+            body = body.until(async move {
+                watcher.ended().await;
+            });
+        }
         let mut answer = HttpResponse::with_body(status, BoxBody::new(body));
         headers::toward_client(&head.headers, self.route, answer.headers_mut());
         if let (StatusCode::NOT_MODIFIED, Some(length)) = (status, length)
@@ -203,5 +264,40 @@ impl Passage<'_> {
             answer.head_mut().set_connection_type(ConnectionType::Close);
         }
         Ok(answer)
+    }
+
+    /// Opens the tunnel that was asked for, once the service has agreed to it.
+    async fn switch(
+        &self,
+        response: Response<Incoming>,
+        lease: Lease,
+        payload: Payload,
+    ) -> Result<HttpResponse, ProxyError> {
+        let opens = |handshake: &&Handshake| handshake.is_answered_by(response.headers());
+        let Some(handshake) = self.handshake.filter(opens) else {
+            lease.failed(&ProxyError::BadAnswer);
+            return Err(ProxyError::BadAnswer);
+        };
+        lease.answered();
+        let mut answer = HttpResponse::new(StatusCode::SWITCHING_PROTOCOLS);
+        headers::toward_client(response.headers(), self.route, answer.headers_mut());
+        handshake.settle(answer.headers_mut());
+        answer.headers_mut().insert(
+            actix_web::http::header::UPGRADE,
+            actix_web::http::header::HeaderValue::from_static("websocket"),
+        );
+        answer.head_mut().set_connection_type(ConnectionType::Upgrade);
+        let ends = tunnel::Ends {
+            payload,
+            client: self.request.conn_data::<tunnel::Socket>().copied(),
+            service: hyper::upgrade::on(response).await.map_err(ProxyError::Upstream)?,
+            watcher: self.watcher(),
+            pause: self.body_timeout,
+        };
+        Ok(answer.set_body(BoxBody::new(tunnel::open(ends, lease.keep()))))
+    }
+
+    fn watcher(&self) -> Watcher {
+        Watcher::new(self.events.closing(), self.verifier, self.caller)
     }
 }

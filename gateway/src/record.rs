@@ -26,7 +26,7 @@ use crate::routes::Route;
 use crate::state::View;
 use crate::tally::{InFlight, Tally};
 use crate::trace::Trace;
-use crate::upstream::Upstream;
+use crate::upstream::{Target, Upstream};
 
 /// What is logged as the status when the client left before there was one, as other proxies have it.
 const CLIENT_LEFT: u16 = 499;
@@ -42,7 +42,7 @@ pub(crate) struct Record {
     trace: OnceCell<Trace>,
     told: RefCell<Told>,
     code: Cell<&'static str>,
-    target: RefCell<Option<(Arc<Upstream>, usize)>>,
+    target: RefCell<Option<(Arc<Upstream>, Arc<Target>)>>,
     progress: OnceCell<Rc<Progress>>,
     upstream_took: Cell<Option<Duration>>,
     journal: Rc<Journal>,
@@ -110,8 +110,8 @@ impl Record {
     }
 
     /// Notes that the request goes to a target of `upstream`, its body being at `progress`.
-    pub(crate) fn goes_to(&self, upstream: &Arc<Upstream>, target: usize, progress: &Rc<Progress>) {
-        *self.target.borrow_mut() = Some((Arc::clone(upstream), target));
+    pub(crate) fn goes_to(&self, upstream: &Arc<Upstream>, target: &Arc<Target>, progress: &Rc<Progress>) {
+        *self.target.borrow_mut() = Some((Arc::clone(upstream), Arc::clone(target)));
         let _ = self.progress.set(Rc::clone(progress));
     }
 
@@ -160,9 +160,13 @@ impl Record {
     /// Notes the error that `response` is, if it is one.
     pub(crate) fn notes(&self, response: &HttpResponse) {
         if let Some(error) = response.error() {
-            self.code
-                .set(error.as_error::<Problem>().map_or("bad_request", Problem::code));
+            self.fails(error.as_error::<Problem>().map_or("bad_request", Problem::code));
         }
+    }
+
+    /// Notes that the request comes to nothing, and what that is called.
+    pub(crate) fn fails(&self, code: &'static str) {
+        self.code.set(code);
     }
 
     fn end(&self, request: Option<&HttpRequest>, status: u16, sent: u64, ending: Ending) {
@@ -185,9 +189,7 @@ impl Record {
             status,
             route: route.map_or("", |route| &route.name),
             upstream: target.map_or("", |(upstream, _)| &upstream.name),
-            target: target.map_or("", |(upstream, target)| {
-                upstream.targets[*target].host.to_str().unwrap_or("")
-            }),
+            target: target.map(|(_, target)| target.address),
             fault,
             code,
             took,

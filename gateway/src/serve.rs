@@ -1,18 +1,19 @@
 //! A request's way through: match, authenticate, authorize, forward.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use portcullis_client::Verifier;
-use service_kit::{Clock, Problem, edge};
+use service_kit::{Clock, Problem, RequestId, edge};
 
 use crate::access_log::{Journal, Sink};
 use crate::config::{AccessLog, Purpose};
@@ -24,6 +25,7 @@ use crate::record::{Record, Unanswered};
 use crate::routes::{Found, Route};
 use crate::state::{State, View, Views};
 use crate::tally::Present;
+use crate::tunnel::Handshake;
 use crate::web_app::WebApp;
 use crate::{admission, cookie, cors, headers, path, policy};
 
@@ -53,6 +55,23 @@ pub(crate) struct Worker {
     gateway: Arc<Gateway>,
     views: Views,
     journal: Rc<Journal>,
+}
+
+/// What is remembered of a client's connection.
+#[derive(Default)]
+pub(crate) struct Connection {
+    /// Whether a request said that it is the last one.
+    over: Cell<bool>,
+}
+
+impl Connection {
+    /// Whether `request` stands behind one that asked for the connection to be closed: nobody may have meant it to be one
+    /// (RFC 9112 section 9.6).
+    fn is_over(request: &HttpRequest) -> bool {
+        let last = request.head().connection_type() == ConnectionType::Close;
+        let connection = request.conn_data::<Self>();
+        connection.is_some_and(|connection| connection.over.replace(connection.over.get() || last))
+    }
 }
 
 impl Worker {
@@ -127,7 +146,9 @@ impl Worker {
         if cookie::is_asked_for(request.headers()) {
             cookie::check(request.headers(), record.arrival.host(host), &view.state.origins)?;
         }
-        let caller = admission::admit(&self.gateway.verifier, &route, request.headers()).await?;
+        let handshake = Handshake::of(request, route.auth)?;
+        let beside = handshake.as_ref().and_then(Handshake::token);
+        let caller = admission::admit(&self.gateway.verifier, &route, request.headers(), beside).await?;
         if let Some(caller) = &caller {
             record.is_of(&caller.claims);
             record.ask(&route.limits, Who::User(&caller.claims.sub))?;
@@ -153,6 +174,9 @@ impl Worker {
             host,
             path,
             body_timeout: view.state.body_timeout,
+            handshake: handshake.as_ref(),
+            verifier: &self.gateway.verifier,
+            events: &self.gateway.events,
         };
         Ok(passage.forward(pool, payload.take()).await?)
     }
@@ -177,6 +201,16 @@ pub(crate) async fn serve(request: HttpRequest, payload: web::Payload) -> Result
         .map(Rc::clone)
         .ok_or_else(|| Problem::internal(anyhow::anyhow!("no worker among the app's data")))?;
     let record = Record::of(&request).ok_or_else(|| Problem::internal(anyhow::anyhow!("no record of the request")))?;
+    if Connection::is_over(&request) {
+        let refusal = Problem::bad_request(
+            "connection_over",
+            "The connection was to be closed before this request.",
+        );
+        record.fails(refusal.code());
+        let mut response = refusal.response(Some(&RequestId::of(&request)), None);
+        response.head_mut().set_connection_type(ConnectionType::Close);
+        return Ok(response);
+    }
     let unanswered = Unanswered::new(&request, &record);
     let outcome = worker.answer(&request, &mut payload, &record).await;
     if outcome.is_err() && headers::has_body(request.headers()) {

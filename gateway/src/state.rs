@@ -34,7 +34,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// What `config` says. Upstreams of the state `before` whose description is the same are taken over as they are, with
+    /// What `config` says, made within a runtime. Upstreams of the state `before` whose description is the same are taken over as they are, with
     /// all that is known about their targets.
     ///
     /// # Errors
@@ -47,7 +47,7 @@ impl State {
         let upstreams = config.upstreams.iter().map(|(name, described)| {
             match before.and_then(|before| before.same_upstream(name, described)) {
                 Some(known) => Ok(known),
-                None => Upstream::new(name, described).map(Arc::new),
+                None => Upstream::start(name, described),
             }
         });
         Ok(Self {
@@ -148,8 +148,8 @@ mod tests {
         State::new(&config, before).unwrap()
     }
 
-    #[test]
-    fn upstreams_that_did_not_change_are_taken_over_with_their_pools() {
+    #[tokio::test]
+    async fn upstreams_that_did_not_change_are_taken_over_with_their_pools() {
         let first = state(&[("a", 1), ("b", 2), ("c", 3)], None);
         let shared = Arc::new(ArcSwap::from_pointee(first));
         let views = Views::of(&shared);
@@ -170,8 +170,8 @@ mod tests {
         assert!(old.upgrade().is_none(), "a is gone with its last request");
     }
 
-    #[test]
-    fn pools_with_other_timeouts_are_new_and_the_upstream_stays() {
+    #[tokio::test]
+    async fn pools_with_other_timeouts_are_new_and_the_upstream_stays() {
         let first = state(&[("a", 1)], None);
         let mut second = state(&[("a", 1)], Some(&first));
         assert!(Arc::ptr_eq(&first.upstreams[0], &second.upstreams[0]));

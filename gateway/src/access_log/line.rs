@@ -1,7 +1,7 @@
 //! How a line of the access log reads.
 
 use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,8 +19,8 @@ pub(crate) struct Line<'a> {
     pub(crate) status: u16,
     pub(crate) route: &'a str,
     pub(crate) upstream: &'a str,
-    /// The address of the upstream's target, as its `Host` has it.
-    pub(crate) target: &'a str,
+    /// The address of the upstream's target.
+    pub(crate) target: Option<SocketAddr>,
     /// Whose fault a failure is: `client`, `upstream` or `gateway`.
     pub(crate) fault: &'a str,
     /// What the failure is called.
@@ -74,14 +74,14 @@ impl Scratch {
         fields.number("status", line.status.into());
         fields.string("route", line.route);
         fields.string("upstream", line.upstream);
-        fields.string("target", line.target);
+        fields.address("target", line.target.map(|target| (target.ip(), Some(target.port()))));
         fields.string("fault", line.fault);
         fields.string("code", line.code);
         fields.milliseconds("ms", Some(line.took));
         fields.milliseconds("upstream_ms", line.upstream_took);
         fields.number("bytes_in", line.received);
         fields.number("bytes_out", line.sent);
-        fields.address("client", line.client);
+        fields.address("client", line.client.map(|client| (client, None)));
         fields.string("user_id", line.user_id);
         fields.string("session_id", line.session_id);
         fields.string("request_id", line.request_id);
@@ -157,22 +157,33 @@ impl Fields<'_> {
         digits(self.text, hundredths % 100, 2);
     }
 
-    fn address(&mut self, name: &str, address: Option<IpAddr>) {
-        let Some(address) = address else {
+    /// An address, and perhaps its port.
+    fn address(&mut self, name: &str, address: Option<(IpAddr, Option<u16>)>) {
+        let Some((address, port)) = address else {
             return self.absent(name);
         };
         self.name(name);
         let quote = if self.json { "\"" } else { "" };
         self.text.push_str(quote);
-        if let IpAddr::V4(v4) = address {
-            for (place, octet) in v4.octets().into_iter().enumerate() {
-                if place > 0 {
-                    self.text.push('.');
+        match (address, port) {
+            (IpAddr::V4(v4), _) => {
+                for (place, octet) in v4.octets().into_iter().enumerate() {
+                    if place > 0 {
+                        self.text.push('.');
+                    }
+                    digits(self.text, octet.into(), 1);
                 }
-                digits(self.text, octet.into(), 1);
             }
-        } else {
-            let _ = write!(self.text, "{address}");
+            (IpAddr::V6(v6), None) => {
+                let _ = write!(self.text, "{v6}");
+            }
+            (IpAddr::V6(v6), Some(_)) => {
+                let _ = write!(self.text, "[{v6}]");
+            }
+        }
+        if let Some(port) = port {
+            self.text.push(':');
+            digits(self.text, port.into(), 1);
         }
         self.text.push_str(quote);
     }
@@ -214,7 +225,7 @@ mod tests {
             status: 200,
             route: "/home",
             upstream: "home",
-            target: "127.0.0.1:8003",
+            target: Some(([127, 0, 0, 1], 8003).into()),
             fault: "",
             code: "",
             took: Duration::from_micros(10_049),
@@ -251,7 +262,7 @@ mod tests {
         let refused = Line {
             status: 429,
             upstream: "",
-            target: "",
+            target: Some("[::1]:80".parse().unwrap()),
             fault: "client",
             code: "rate_limited",
             upstream_took: None,
@@ -266,7 +277,7 @@ mod tests {
         assert_eq!(
             serde_json::from_str::<Value>(&text).unwrap(),
             json!({"time": "2026-11-21T19:42:17.042Z", "method": "GET", "path": "/home", "status": 429, "route": "/home",
-                   "upstream": null, "target": null, "fault": "client", "code": "rate_limited", "ms": 10.04,
+                   "upstream": null, "target": "[::1]:80", "fault": "client", "code": "rate_limited", "ms": 10.04,
                    "upstream_ms": null, "bytes_in": 0, "bytes_out": 79, "client": "2001:db8::1", "user_id": null,
                    "session_id": null, "request_id": "r", "trace_id": null})
         );

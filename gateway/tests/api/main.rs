@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod admission;
+mod broken_answers;
 mod connections;
 mod cookies;
 mod cors;
@@ -16,4 +17,8 @@ mod paths;
 mod policy;
 mod proxy;
 mod rates;
+mod service;
+mod streams;
+mod upstreams;
 mod web_app;
+mod web_sockets;

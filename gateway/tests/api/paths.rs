@@ -32,7 +32,7 @@ async fn what_is_forwarded_is_what_was_matched() {
         ("//home", "/home"),
         ("/%68ome", "/home"),
         ("/home/%7euser?next=%2f..%2f", "/home/~user?next=%2f..%2f"),
-        ("http://elsewhere.test/home/", "/home/"),
+        ("http://gateway.test/home/", "/home/"),
     ] {
         let (status, seen) = app.raw_get(target, &authorization).await;
         assert_eq!((status, &seen["target"]), (200, &json!(forwarded)), "{target}");

@@ -1,0 +1,148 @@
+//! Asking targets whether they are well, so that no request has to find out.
+
+use std::pin::pin;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use hyper::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
+use hyper::{Request, StatusCode, Uri};
+use service_kit::random;
+
+use super::Upstream;
+use super::connection;
+use super::target::Target;
+use crate::config::HealthCheck;
+
+/// What checks found out about a target; good until then.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    bad: AtomicBool,
+    /// How many checks in a row said the opposite.
+    doubts: AtomicU32,
+}
+
+impl Health {
+    pub(super) fn is_bad(&self) -> bool {
+        self.bad.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of a check; so many in a row make it good or bad. Tells whether this one did.
+    pub(super) fn checked(&self, good: bool, healthy_after: u32, unhealthy_after: u32) -> bool {
+        if good != self.is_bad() {
+            self.doubts.store(0, Ordering::Relaxed);
+            return false;
+        }
+        let doubts = self.doubts.load(Ordering::Relaxed).saturating_add(1);
+        let turns = doubts >= if good { healthy_after } else { unhealthy_after };
+        if turns {
+            self.bad.store(!good, Ordering::Relaxed);
+        }
+        self.doubts.store(if turns { 0 } else { doubts }, Ordering::Relaxed);
+        turns
+    }
+}
+
+/// What a check found wrong.
+#[derive(Debug, thiserror::Error)]
+enum Wrong {
+    #[error("it cannot be connected to: {0}")]
+    Connect(#[from] std::io::Error),
+    #[error("it does not speak HTTP: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("it cannot be asked: {0}")]
+    Unwritable(#[from] hyper::http::Error),
+    #[error("it says {0}")]
+    Status(StatusCode),
+    #[error("it did not answer in time")]
+    Timeout,
+}
+
+/// Checks `target` until it or its upstream is gone.
+pub(super) async fn watch(upstream: Weak<Upstream>, target: Weak<Target>) {
+    loop {
+        let pause = {
+            let (Some(upstream), Some(target)) = (upstream.upgrade(), target.upgrade()) else {
+                return;
+            };
+            let Some(check) = &upstream.config.health else { return };
+            if target.gone.load(Ordering::Relaxed) {
+                return;
+            }
+            let found = tokio::time::timeout(check.timeout, ask(&target, check)).await;
+            take_note(&upstream, &target, check, found.unwrap_or(Err(Wrong::Timeout)));
+            check.interval
+        };
+        tokio::time::sleep(jittered(pause)).await;
+    }
+}
+
+fn take_note(upstream: &Upstream, target: &Target, check: &HealthCheck, found: Result<(), Wrong>) {
+    let turned = target
+        .health
+        .checked(found.is_ok(), check.healthy_after, check.unhealthy_after);
+    match (turned, found) {
+        (true, Ok(())) => {
+            target.breaker.succeeded();
+            log::info!(upstream = upstream.name.as_str(), address:% = target.address; "a target of an upstream is well again");
+        }
+        (true, Err(wrong)) => {
+            log::warn!(upstream = upstream.name.as_str(), address:% = target.address, cause:% = wrong; "a target of an upstream is not well");
+        }
+        (false, _) => {}
+    }
+}
+
+/// One check, over a connection of its own.
+async fn ask(target: &Target, check: &HealthCheck) -> Result<(), Wrong> {
+    let io = connection::open(target.address).await?;
+    let (mut sender, connection) = connection::http().handshake(io).await?;
+    let mut request = Request::new(String::new());
+    *request.uri_mut() = Uri::try_from(format!("{}{}", target.base, check.path)).map_err(hyper::http::Error::from)?;
+    let headers = request.headers_mut();
+    headers.insert(HOST, target.host.clone());
+    headers.insert(USER_AGENT, HeaderValue::from_static("portcullis-health"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    let mut asking = pin!(sender.send_request(request));
+    let answer = tokio::select! {
+        answer = &mut asking => answer,
+        // What it ended with is known to who asked.
+        _ = connection => asking.await,
+    };
+    let status = answer?.status();
+    if status.is_success() || status.is_redirection() {
+        Ok(())
+    } else {
+        Err(Wrong::Status(status))
+    }
+}
+
+/// `pause`, up to a fifth longer or shorter, so that gateways do not ask all at once.
+pub(super) fn jittered(pause: Duration) -> Duration {
+    let [chance] = random::bytes::<1>();
+    pause.mul_f64(0.8 + 0.4 * f64::from(chance) / 255.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_checks_in_a_row_turn_it_and_one_in_between_begins_anew() {
+        let health = Health::default();
+        let check = |good| health.checked(good, 2, 3);
+        assert!(!check(false) && !check(false) && !check(true) && !check(false) && !check(false));
+        assert!(!health.is_bad());
+        assert!(check(false) && health.is_bad());
+        assert!(!check(false) && !check(true) && !check(false) && !check(true));
+        assert!(health.is_bad());
+        assert!(check(true) && !health.is_bad());
+    }
+
+    #[test]
+    fn pauses_differ_by_a_fifth_at_most() {
+        let pauses: Vec<_> = (0..100).map(|_| jittered(Duration::from_secs(10))).collect();
+        assert!(pauses.iter().all(|pause| (8.0..=12.0).contains(&pause.as_secs_f64())));
+        assert!(pauses.iter().any(|pause| *pause != pauses[0]));
+    }
+}

@@ -1,0 +1,186 @@
+//! Upstreams: what stands behind a route, which of its targets gets a request, and the connections that are kept to them.
+
+mod breaker;
+mod budget;
+mod choice;
+mod connection;
+mod health;
+mod pool;
+mod report;
+mod resolve;
+mod target;
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use service_kit::clock;
+use tokio::sync::watch;
+
+use crate::config;
+use crate::error::ProxyError;
+use breaker::Breaker;
+pub(crate) use choice::MAX_TARGETS;
+pub(crate) use pool::{Kept, Lease, Pool, Slots};
+use resolve::Resolver;
+pub(crate) use target::Target;
+use target::{Address, Site};
+
+/// How long an upstream is left alone the first time; then twice as long each time.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// And at most: who waits for it to come back shall not wait much longer than it takes.
+const LONGEST: Duration = Duration::from_secs(4);
+
+/// An upstream, shared by all workers.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) name: String,
+    config: config::Upstream,
+    sites: Vec<Site>,
+    roster: watch::Sender<Roster>,
+    /// Opens when requests fail whatever target they are brought to.
+    breaker: Breaker,
+    origin: Instant,
+}
+
+/// The targets there are at the moment.
+#[derive(Debug)]
+struct Roster {
+    targets: Vec<Arc<Target>>,
+    /// Whether every name was looked up, successfully or not.
+    complete: bool,
+}
+
+impl Upstream {
+    /// Starts the upstream that `config` describes: its checks and the looking up of its names run on the present runtime
+    /// until nobody has the upstream any more.
+    ///
+    /// # Errors
+    /// When a target is not a URL that can be connected to.
+    pub(crate) fn start(name: &str, config: &config::Upstream) -> anyhow::Result<Arc<Self>> {
+        Self::start_with(name, config, Resolver::system())
+    }
+
+    fn start_with(name: &str, config: &config::Upstream, resolver: Resolver) -> anyhow::Result<Arc<Self>> {
+        let sites: Vec<Site> = config.targets.iter().map(Site::new).collect::<anyhow::Result<_>>()?;
+        let known: Vec<_> = sites.iter().map(Site::known).collect();
+        let complete = known.iter().all(Option::is_some);
+        let upstream = Arc::new(Self {
+            name: name.to_owned(),
+            config: config.clone(),
+            sites,
+            roster: watch::Sender::new(Roster {
+                targets: Vec::new(),
+                complete,
+            }),
+            breaker: Breaker::new(config.max_failures, SHORTEST, LONGEST),
+            origin: clock::instant(),
+        });
+        upstream.enlist(&known, complete);
+        if !complete {
+            tokio::spawn(resolve::keep_up(Arc::downgrade(&upstream), resolver));
+        }
+        tokio::spawn(report::report(Arc::downgrade(&upstream)));
+        Ok(upstream)
+    }
+
+    /// Takes over the addresses that each site has now; `None` for a site about which nothing new is known. A target that
+    /// stays keeps what is known about it.
+    fn enlist(self: &Arc<Self>, addresses: &[Option<Vec<SocketAddr>>], complete: bool) {
+        let most = MAX_TARGETS / self.sites.len().max(1);
+        let (mut new, mut gone) = (Vec::new(), Vec::new());
+        self.roster.send_if_modified(|roster| {
+            let before = std::mem::take(&mut roster.targets);
+            for (index, (site, addresses)) in self.sites.iter().zip(addresses).enumerate() {
+                let old = before.iter().filter(|target| target.site == index);
+                let Some(addresses) = addresses else {
+                    roster.targets.extend(old.map(Arc::clone));
+                    continue;
+                };
+                for address in addresses.iter().take(most) {
+                    let known = old.clone().find(|target| target.address == *address);
+                    let target = known.map_or_else(|| Target::new(*address, index, site), Arc::clone);
+                    if known.is_none() {
+                        new.push(Arc::clone(&target));
+                    }
+                    roster.targets.push(target);
+                }
+            }
+            let left = |old: &&Arc<Target>| !roster.targets.iter().any(|target| Arc::ptr_eq(target, old));
+            gone.extend(before.iter().filter(left).map(Arc::clone));
+            let completed = complete && !std::mem::replace(&mut roster.complete, complete);
+            completed || !new.is_empty() || !gone.is_empty()
+        });
+        for target in gone {
+            target.gone.store(true, Ordering::Relaxed);
+            log::info!(upstream = self.name.as_str(), address:% = target.address; "an address of an upstream is gone");
+        }
+        for target in new {
+            log::debug!(upstream = self.name.as_str(), address:% = target.address; "an upstream has an address");
+            if self.config.health.is_some() {
+                tokio::spawn(health::watch(Arc::downgrade(self), Arc::downgrade(&target)));
+            }
+        }
+    }
+
+    /// Milliseconds since it was started.
+    fn now(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether a request may be brought to it.
+    fn admit(&self) -> Result<(), ProxyError> {
+        if self.breaker.is_closed() {
+            return Ok(());
+        }
+        self.breaker
+            .enter(self.now())
+            .map_err(|left| ProxyError::Unavailable("it failed too often, and is left alone for a moment", left))
+    }
+
+    /// Takes note of how a request ended that was brought to it: with the head of an answer, or with `error`.
+    pub(crate) fn note(&self, error: Option<&ProxyError>) {
+        match error {
+            None => self.breaker.succeeded(),
+            Some(error) if error.is_upstreams() => {
+                if self.breaker.failed(self.now()) {
+                    log::warn!(upstream = self.name.as_str(), cause:% = error; "an upstream fails, and is left alone for a moment");
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Counts a failure of `target`, with which it may have to be passed over for a while.
+    fn suspect(&self, target: &Target, fail: fn(&Breaker, u64) -> bool, cause: &dyn Display) {
+        if fail(&target.breaker, self.now()) {
+            metrics::counter!("upstream_ejections_total", "upstream" => self.name.clone()).increment(1);
+            log::warn!(
+                upstream = self.name.as_str(), address:% = target.address, cause:% = cause;
+                "a target of an upstream fails, and is passed over for a while"
+            );
+        }
+    }
+
+    /// Why there is no target to bring a request to.
+    fn nobody(&self, has_targets: bool) -> ProxyError {
+        let pause = self.config.health.as_ref().map_or(SHORTEST, |health| health.interval);
+        if has_targets {
+            ProxyError::Unavailable("checks found every target bad", pause)
+        } else {
+            ProxyError::Unavailable("its names have no address", SHORTEST)
+        }
+    }
+}
+
+impl Site {
+    /// Its address, unless that has to be looked up.
+    fn known(&self) -> Option<Vec<SocketAddr>> {
+        match &self.address {
+            Address::Known(address) => Some(vec![*address]),
+            Address::Named(..) => None,
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! The connections to one upstream that a worker keeps.
+
+use std::cell::{Cell, RefCell};
+use std::fmt::Display;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use actix_web::rt;
+use hyper::client::conn::http1::SendRequest;
+use service_kit::clock;
+use tokio::sync::watch;
+
+use super::breaker::Breaker;
+use super::budget::Budget;
+use super::choice;
+use super::connection::{self, Look};
+use super::target::{Connected, Target};
+use super::{Roster, Upstream};
+use crate::body::{Progress, RequestBody, Sending};
+use crate::error::ProxyError;
+
+/// One worker's connections to one upstream.
+pub(crate) struct Pool {
+    pub(crate) upstream: Arc<Upstream>,
+    connect_timeout: Duration,
+    idle_timeout: Duration,
+    slots: RefCell<Slots>,
+    roster: RefCell<watch::Receiver<Roster>>,
+    budget: Budget,
+    turn: Cell<usize>,
+    sweeping: Cell<bool>,
+}
+
+/// The targets there are, each with this worker's unused connections to it.
+pub(crate) type Slots = Rc<[Rc<Slot>]>;
+
+/// A target, and this worker's unused connections to it, the last used one last.
+pub(crate) struct Slot {
+    pub(crate) target: Arc<Target>,
+    idle: RefCell<Vec<Idle>>,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+struct Connection {
+    sender: SendRequest<RequestBody>,
+    look: Look,
+}
+
+/// Which of the unused connections a request may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// Any: should its other end turn out to have closed it, the request can be sent once more.
+    Any,
+    /// One whose socket says, right before the request is written, that its other end has not closed it.
+    Checked,
+    /// None: it gets a new one.
+    New,
+}
+
+/// A connection that is in use, by one request.
+pub(crate) struct Lease {
+    pool: Rc<Pool>,
+    connection: Connection,
+    /// Whether it has served a request before, so that the upstream may be closing it just now.
+    pub(crate) reused: bool,
+    progress: Rc<Progress>,
+    in_flight: InFlight,
+}
+
+/// Counts a request for as long as it is brought to a target and answered by it.
+struct InFlight(Rc<Slot>);
+
+impl InFlight {
+    fn new(slot: &Rc<Slot>) -> Self {
+        slot.target.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Rc::clone(slot))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.target.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Lease {
+    pub(crate) fn sender(&mut self) -> &mut SendRequest<RequestBody> {
+        &mut self.connection.sender
+    }
+
+    /// Takes note of the head of an answer.
+    pub(crate) fn answered(&self) {
+        self.in_flight.0.target.breaker.answered();
+    }
+
+    /// Takes note of an answer that broke off, did not come in time, or was none.
+    pub(crate) fn failed(&self, cause: &dyn Display) {
+        let target = &self.in_flight.0.target;
+        self.pool.upstream.suspect(target, Breaker::failed, cause);
+    }
+
+    /// Takes the connection out of the pool's hands, which counts it, and its request, until what this returns is dropped.
+    pub(crate) fn keep(self) -> impl Sized {
+        let connection = Connected::new(&self.in_flight.0.target, usize::MAX);
+        (connection, self.in_flight)
+    }
+
+    /// Keeps the connection for another request, when it can serve one: its answer was read to the end.
+    pub(crate) fn give_back(self) {
+        let slot = &self.in_flight.0;
+        slot.target.breaker.succeeded();
+        if self.progress.state() != Sending::Done
+            || self.connection.sender.is_closed()
+            || slot.target.gone.load(Ordering::Relaxed)
+        {
+            return;
+        }
+        let mut idle = slot.idle.borrow_mut();
+        if idle.len() < self.pool.upstream.config.max_idle {
+            idle.push(Idle {
+                connection: self.connection,
+                since: clock::instant(),
+            });
+            drop(idle);
+            self.pool.sweep_from_time_to_time();
+        }
+    }
+}
+
+impl Slot {
+    fn new(target: &Arc<Target>) -> Rc<Self> {
+        Rc::new(Self {
+            target: Arc::clone(target),
+            idle: RefCell::default(),
+        })
+    }
+
+    /// Takes the connection used last: it is the least likely to be closed, and the others may grow old and go.
+    fn unused(&self, idle_timeout: Duration) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        for index in (0..idle.len()).rev() {
+            let one = &idle[index];
+            let is_good = !one.connection.sender.is_closed() && one.since.elapsed() < idle_timeout;
+            if !is_good {
+                idle.remove(index);
+            } else if one.connection.sender.is_ready() {
+                return Some(idle.remove(index).connection);
+            }
+        }
+        None
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(upstream: Arc<Upstream>, connect_timeout: Duration, idle_timeout: Duration) -> Rc<Self> {
+        let mut roster = upstream.roster.subscribe();
+        let slots = roster.borrow_and_update().targets.iter().map(Slot::new).collect();
+        Rc::new(Self {
+            upstream,
+            connect_timeout,
+            idle_timeout,
+            slots: RefCell::new(slots),
+            roster: RefCell::new(roster),
+            budget: Budget::new(),
+            turn: Cell::new(0),
+            sweeping: Cell::new(false),
+        })
+    }
+
+    /// The targets that a request may be brought to. Waits for the names to be looked up for the first time.
+    ///
+    /// # Errors
+    /// When the upstream failed too often, or has no target.
+    pub(crate) async fn enter(&self) -> Result<Slots, ProxyError> {
+        self.budget.earn();
+        self.upstream.admit()?;
+        let slots = self.slots();
+        if !slots.is_empty() {
+            return Ok(slots);
+        }
+        let mut roster = self.upstream.roster.subscribe();
+        let _ = tokio::time::timeout(self.connect_timeout, roster.wait_for(|roster| roster.complete)).await;
+        let slots = self.slots();
+        if slots.is_empty() {
+            return Err(self.upstream.nobody(false));
+        }
+        Ok(slots)
+    }
+
+    /// The targets there are now. Connections to those that are gone are closed.
+    fn slots(&self) -> Slots {
+        let mut roster = self.roster.borrow_mut();
+        if roster.has_changed().unwrap_or(false) {
+            let before = Rc::clone(&self.slots.borrow());
+            let slot = |target: &Arc<Target>| {
+                let known = before.iter().find(|slot| Arc::ptr_eq(&slot.target, target));
+                known.map_or_else(|| Slot::new(target), Rc::clone)
+            };
+            let slots: Slots = roster.borrow_and_update().targets.iter().map(slot).collect();
+            for gone in before.iter().filter(|slot| slot.target.gone.load(Ordering::Relaxed)) {
+                gone.idle.borrow_mut().clear();
+            }
+            *self.slots.borrow_mut() = slots;
+        }
+        Rc::clone(&self.slots.borrow())
+    }
+
+    /// Which of `slots` is to be tried next, `tried` being the set of bits of those that were.
+    pub(crate) fn pick(&self, slots: &Slots, tried: u64) -> Option<usize> {
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        choice::pick(slots, |slot| &slot.target, (tried, turn), || self.upstream.now())
+    }
+
+    /// Why nothing of `slots` can be tried.
+    pub(crate) fn nobody(&self, slots: &Slots) -> ProxyError {
+        self.upstream.nobody(!slots.is_empty())
+    }
+
+    /// Whether one request more may be sent once more.
+    pub(crate) fn may_repeat(&self) -> bool {
+        let may = self.budget.spend(self.upstream.now());
+        let name = if may {
+            "upstream_retries_total"
+        } else {
+            "upstream_retries_refused_total"
+        };
+        metrics::counter!(name, "upstream" => self.upstream.name.clone()).increment(1);
+        may
+    }
+
+    /// A connection to the target of `slot`.
+    pub(crate) async fn lease(
+        self: &Rc<Self>,
+        slot: &Rc<Slot>,
+        kept: Kept,
+        progress: &Rc<Progress>,
+    ) -> Result<Lease, ProxyError> {
+        let in_flight = InFlight::new(slot);
+        let unused = match kept {
+            Kept::New => None,
+            Kept::Any | Kept::Checked => slot.unused(self.idle_timeout),
+        };
+        let reused = unused.is_some();
+        let connection = match unused {
+            Some(connection) => connection,
+            None => self.connect(&slot.target).await?,
+        };
+        if reused && kept == Kept::Checked {
+            connection.look.store(true, Ordering::Relaxed);
+        }
+        Ok(Lease {
+            pool: Rc::clone(self),
+            connection,
+            reused,
+            progress: Rc::clone(progress),
+            in_flight,
+        })
+    }
+
+    async fn connect(&self, target: &Arc<Target>) -> Result<Connection, ProxyError> {
+        let upstream = &self.upstream;
+        let counted = Connected::new(target, upstream.config.max_connections).ok_or(ProxyError::Full)?;
+        let connecting = tokio::time::timeout(self.connect_timeout, connection::open(target.address)).await;
+        let opened = connecting
+            .map_err(|_| ProxyError::ConnectTimeout)
+            .and_then(|opened| opened.map_err(ProxyError::Connect));
+        let io = opened.inspect_err(|error| upstream.suspect(target, Breaker::failed_for_good, error))?;
+        let look = io.look();
+        let (sender, connection) = connection::http().handshake(io).await.map_err(ProxyError::Upstream)?;
+        rt::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                log::debug!(cause = error.to_string().as_str(); "a connection to an upstream ended");
+            }
+            drop(counted);
+        });
+        metrics::counter!("upstream_connections_total", "upstream" => upstream.name.clone()).increment(1);
+        Ok(Connection { sender, look })
+    }
+
+    /// Closes connections that nobody has used for too long, for as long as there are any.
+    fn sweep_from_time_to_time(self: &Rc<Self>) {
+        if !self.sweeping.replace(true) {
+            rt::spawn(sweep(Rc::downgrade(self), self.idle_timeout));
+        }
+    }
+
+    /// Whether unused connections are left.
+    fn sweep(&self) -> bool {
+        let mut left = false;
+        for slot in self.slots().iter() {
+            let mut idle = slot.idle.borrow_mut();
+            idle.retain(|one| !one.connection.sender.is_closed() && one.since.elapsed() < self.idle_timeout);
+            left |= !idle.is_empty();
+        }
+        self.sweeping.set(left);
+        left
+    }
+}
+
+async fn sweep(pool: Weak<Pool>, pause: Duration) {
+    loop {
+        tokio::time::sleep(pause).await;
+        match pool.upgrade() {
+            Some(pool) if pool.sweep() => {}
+            _ => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! The pool against sockets that a test holds in its hand.
+
+use std::future::poll_fn;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::pin::Pin;
+
+use hyper::Request;
+use hyper::body::{Body, Incoming};
+use hyper::header::{HOST, HeaderValue};
+use tokio::sync::oneshot;
+use url::Url;
+
+use super::super::resolve::tests::Names;
+use super::*;
+use crate::config;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn pool(upstream: Arc<Upstream>) -> Rc<Pool> {
+    Pool::new(upstream, PATIENCE, PATIENCE)
+}
+
+fn known(addresses: &[SocketAddr]) -> Arc<Upstream> {
+    let targets = addresses
+        .iter()
+        .map(|address| Url::parse(&format!("http://{address}")).unwrap());
+    Upstream::start("pool", &config::Upstream::of(targets.collect())).unwrap()
+}
+
+fn request() -> Request<RequestBody> {
+    let mut request = Request::new(RequestBody::Empty);
+    request.headers_mut().insert(HOST, HeaderValue::from_static("x"));
+    request
+}
+
+async fn read_all(mut body: Incoming) -> String {
+    let mut text = Vec::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        text.extend(frame.unwrap().into_data().unwrap());
+    }
+    String::from_utf8(text).unwrap()
+}
+
+/// A connection to a target that is chosen.
+async fn lease(pool: &Rc<Pool>, kept: Kept) -> Result<Lease, ProxyError> {
+    let slots = pool.enter().await?;
+    let index = pool.pick(&slots, 0).ok_or_else(|| pool.nobody(&slots))?;
+    pool.lease(&slots[index], kept, &Progress::new(false)).await
+}
+
+async fn ask(pool: &Rc<Pool>) -> Result<String, ProxyError> {
+    let mut lease = lease(pool, Kept::Any).await?;
+    let sent = lease.sender().try_send_request(request()).await;
+    let text = read_all(
+        sent.map_err(|error| ProxyError::Upstream(error.into_error()))?
+            .into_body(),
+    )
+    .await;
+    lease.give_back();
+    Ok(text)
+}
+
+/// Reads a request, answers it, and gives back the connection, on a thread.
+fn serve_one(listener: &TcpListener) -> oneshot::Receiver<TcpStream> {
+    let (done, served) = oneshot::channel();
+    let listener = listener.try_clone().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 1000];
+        assert!(stream.read(&mut head).unwrap() > 0);
+        stream.write_all(OK).unwrap();
+        let _ = done.send(stream);
+    });
+    served
+}
+
+/// Answers every request on every connection with `name`.
+fn serve_all(listener: TcpListener, name: &'static str) {
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            std::thread::spawn(move || {
+                let mut head = [0; 1000];
+                while stream.read(&mut head).is_ok_and(|size| size > 0) {
+                    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{name}", name.len());
+                    stream.write_all(answer.as_bytes()).unwrap();
+                }
+            });
+        }
+    });
+}
+
+/// Waits until the pool has an unused connection that can be used.
+async fn until_ready(pool: &Pool) {
+    let ready = async {
+        while !pool
+            .slots()
+            .iter()
+            .any(|slot| slot.idle.borrow().iter().any(|one| one.connection.sender.is_ready()))
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ready).await.unwrap();
+}
+
+#[actix_web::test]
+async fn what_cannot_be_sent_twice_is_not_sent_over_a_connection_that_was_closed_or_spoken_on_this_very_moment() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let pool = pool(known(&[listener.local_addr().unwrap()]));
+    for spoken in [false, true] {
+        let served = serve_one(&listener);
+        assert_eq!(ask(&pool).await.unwrap(), "ok");
+        let mut stream = served.await.unwrap();
+        until_ready(&pool).await;
+        // From here on the event loop gets no chance to hear of it before the request is written.
+        if spoken {
+            stream.write_all(OK).unwrap();
+        } else {
+            drop(stream);
+        }
+        let mut lease = lease(&pool, Kept::Checked).await.unwrap();
+        assert!(lease.reused);
+        let mut failed = lease.sender().try_send_request(request()).await.unwrap_err();
+        assert!(failed.take_message().is_some(), "nothing was sent");
+    }
+}
+
+#[actix_web::test]
+async fn a_connection_is_kept_only_when_its_answer_was_read_to_the_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    serve_all(listener, "a");
+    let pool = pool(known(&[address]));
+    let reused = async || lease(&pool, Kept::Any).await.unwrap().reused;
+    assert_eq!(ask(&pool).await.unwrap(), "a");
+    until_ready(&pool).await;
+    assert!(reused().await);
+    assert!(!reused().await, "a lease that is dropped closes its connection");
+    assert_eq!(ask(&pool).await.unwrap(), "a");
+    until_ready(&pool).await;
+    assert!(!lease(&pool, Kept::New).await.unwrap().reused);
+    let target = Arc::clone(&pool.slots()[0].target);
+    assert_eq!(target.in_flight.load(Ordering::Relaxed), 0);
+    let one = async {
+        while target.connections.load(Ordering::Relaxed) != 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, one).await.expect("the one that is kept");
+}
+
+#[actix_web::test]
+async fn requests_follow_a_name_that_moves_and_connections_to_its_old_address_are_closed() {
+    let (first, second) = (
+        TcpListener::bind("127.0.0.1:0").unwrap(),
+        TcpListener::bind("127.0.0.2:0").unwrap(),
+    );
+    let (here, there) = (first.local_addr().unwrap(), second.local_addr().unwrap());
+    let names = Names::default();
+    names.lead_to(&[here]);
+    let pool = pool(names.upstream());
+    let served = serve_one(&first);
+    assert_eq!(
+        ask(&pool).await.unwrap(),
+        "ok",
+        "the first request waits for the first answer"
+    );
+    let mut kept = served.await.unwrap();
+    serve_all(second, "moved");
+    names.lead_to(&[there]);
+    let mut roster = pool.upstream.roster.subscribe();
+    let moved = roster.wait_for(|roster| roster.targets.iter().all(|target| target.address == there));
+    drop(tokio::time::timeout(PATIENCE, moved).await.unwrap().unwrap());
+    assert_eq!(ask(&pool).await.unwrap(), "moved");
+    let closed = std::thread::spawn(move || kept.read(&mut [0; 10]).unwrap());
+    let waiting = async {
+        while !closed.is_finished() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it is closed");
+    assert_eq!(closed.join().unwrap(), 0);
+}
+
+#[actix_web::test]
+async fn a_name_that_leads_nowhere_is_said_at_once_and_comes_back_by_itself() {
+    let names = Names::default();
+    let pool = pool(names.upstream());
+    assert!(matches!(ask(&pool).await, Err(ProxyError::Unavailable(..))));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    names.lead_to(&[listener.local_addr().unwrap()]);
+    serve_all(listener, "found");
+    let found = async {
+        while ask(&pool).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, found).await.expect("it is found");
+}
+
+#[actix_web::test]
+async fn no_more_unused_connections_are_kept_than_allowed() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    serve_all(listener, "a");
+    let mut config = config::Upstream::of(vec![Url::parse(&format!("http://{address}")).unwrap()]);
+    config.max_idle = 2;
+    let pool = pool(Upstream::start("few", &config).unwrap());
+    let mut leases = Vec::new();
+    for _ in 0..5 {
+        let mut lease = lease(&pool, Kept::New).await.unwrap();
+        let sent = lease.sender().try_send_request(request()).await;
+        let answer = sent.map_err(hyper::client::conn::TrySendError::into_error).unwrap();
+        assert_eq!(read_all(answer.into_body()).await, "a");
+        leases.push(lease);
+    }
+    leases.into_iter().for_each(Lease::give_back);
+    assert_eq!(pool.slots()[0].idle.borrow().len(), 2);
+}

@@ -1,0 +1,221 @@
+//! Keeping up with the addresses that names lead to.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Weak;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, join_all};
+
+use super::Upstream;
+use super::health::jittered;
+use super::target::Address;
+
+/// How often names are looked up.
+const EVERY: Duration = Duration::from_secs(5);
+/// How soon again after one could not be.
+const AGAIN: Duration = Duration::from_secs(1);
+
+type LookUp = dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync;
+
+/// Where names are looked up, and how often.
+pub(super) struct Resolver {
+    look_up: Box<LookUp>,
+    every: Duration,
+    again: Duration,
+}
+
+impl Resolver {
+    /// The system's, which blocks threads of its own.
+    pub(super) fn system() -> Self {
+        let look_up = |name: String, port| -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+            Box::pin(async move { Ok(tokio::net::lookup_host((name, port)).await?.collect()) })
+        };
+        Self {
+            look_up: Box::new(look_up),
+            every: EVERY,
+            again: AGAIN,
+        }
+    }
+
+    /// The addresses of `address`, in an order of their own; `None` when it has to stay as it is.
+    async fn addresses(&self, upstream: &str, address: (String, u16)) -> Option<Vec<SocketAddr>> {
+        let (name, port) = address;
+        match (self.look_up)(name.clone(), port).await {
+            Ok(addresses) if addresses.is_empty() => {
+                log::warn!(upstream, name = name.as_str(); "the name of an upstream has no address");
+                None
+            }
+            Ok(mut addresses) => {
+                addresses.sort_unstable();
+                addresses.dedup();
+                Some(addresses)
+            }
+            Err(error) => {
+                log::warn!(upstream, name = name.as_str(), cause:% = error; "the name of an upstream cannot be looked up");
+                None
+            }
+        }
+    }
+}
+
+/// Looks up the names of `upstream` from time to time until nobody has it any more. While a name cannot be looked up, its
+/// last addresses stay.
+pub(super) async fn keep_up(upstream: Weak<Upstream>, resolver: Resolver) {
+    while let Some(strong) = upstream.upgrade() {
+        let (name, sites) = (strong.name.as_str(), &strong.sites);
+        let looking = sites.iter().map(async |site| match &site.address {
+            Address::Known(_) => (false, None),
+            Address::Named(host, port) => {
+                let found = resolver.addresses(name, (host.clone(), *port)).await;
+                (found.is_none(), found)
+            }
+        });
+        let (failed, found): (Vec<_>, Vec<_>) = join_all(looking).await.into_iter().unzip();
+        strong.enlist(&found, true);
+        drop(strong);
+        let pause = if failed.contains(&true) {
+            resolver.again
+        } else {
+            resolver.every
+        };
+        tokio::time::sleep(jittered(pause)).await;
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use url::Url;
+
+    use super::super::target::Target;
+    use super::*;
+    use crate::config;
+
+    /// What a name leads to, for tests to change.
+    #[derive(Clone, Default)]
+    pub(in super::super) struct Names(Arc<Known>);
+
+    #[derive(Default)]
+    struct Known {
+        addresses: Mutex<Option<Vec<SocketAddr>>>,
+        asked: AtomicUsize,
+    }
+
+    impl Names {
+        pub(in super::super) fn lead_to(&self, addresses: &[SocketAddr]) {
+            *self.0.addresses.lock().unwrap() = Some(addresses.to_vec());
+        }
+
+        pub(in super::super) fn fail(&self) {
+            *self.0.addresses.lock().unwrap() = None;
+        }
+
+        /// Waits until it was looked up anew.
+        async fn looked_up(&self) {
+            let before = self.0.asked.load(Ordering::SeqCst);
+            // One may have been under way, and what is found is taken over before the next one begins.
+            while self.0.asked.load(Ordering::SeqCst) < before + 3 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+
+        /// An upstream whose one target is a name that leads there.
+        pub(in super::super) fn upstream(&self) -> Arc<Upstream> {
+            let names = Arc::clone(&self.0);
+            let look_up = move |name: String, port| -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+                assert_eq!((name.as_str(), port), ("moving.test", 80));
+                let found = names.addresses.lock().unwrap().clone();
+                names.asked.fetch_add(1, Ordering::SeqCst);
+                Box::pin(async move { found.ok_or_else(|| io::Error::other("nobody knows")) })
+            };
+            let resolver = Resolver {
+                look_up: Box::new(look_up),
+                every: Duration::from_millis(5),
+                again: Duration::from_millis(5),
+            };
+            let target = Url::parse("http://moving.test").unwrap();
+            Upstream::start_with("moving", &config::Upstream::of(vec![target]), resolver).unwrap()
+        }
+    }
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    async fn become_(upstream: &Upstream, addresses: &[SocketAddr]) -> Vec<Arc<Target>> {
+        let mut roster = upstream.roster.subscribe();
+        let so = |roster: &super::super::Roster| {
+            roster.complete
+                && roster
+                    .targets
+                    .iter()
+                    .map(|target| target.address)
+                    .eq(addresses.iter().copied())
+        };
+        let waiting = tokio::time::timeout(Duration::from_secs(20), roster.wait_for(so));
+        waiting.await.expect("it becomes so").unwrap().targets.clone()
+    }
+
+    #[tokio::test]
+    async fn each_address_of_a_name_is_a_target_that_stays_itself_while_it_is_there() {
+        let (one, two, three) = (address("127.0.0.1:80"), address("127.0.0.2:80"), address("[::1]:80"));
+        let names = Names::default();
+        names.lead_to(&[two, one, two]);
+        let upstream = names.upstream();
+        let before = become_(&upstream, &[one, two]).await;
+        before[1].breaker.failed_for_good(0);
+        names.lead_to(&[three, two]);
+        let after = become_(&upstream, &[two, three]).await;
+        assert!(
+            Arc::ptr_eq(&before[1], &after[0]),
+            "what is known about it is not forgotten"
+        );
+        assert!(before[0].gone.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test]
+    async fn the_last_addresses_stay_while_a_name_cannot_be_looked_up_or_has_none() {
+        let (one, two) = (address("127.0.0.1:80"), address("127.0.0.2:80"));
+        let names = Names::default();
+        let upstream = names.upstream();
+        become_(&upstream, &[]).await;
+        names.lead_to(&[one]);
+        become_(&upstream, &[one]).await;
+        let mut roster = upstream.roster.subscribe();
+        roster.mark_unchanged();
+        names.fail();
+        names.looked_up().await;
+        names.lead_to(&[]);
+        names.looked_up().await;
+        assert!(!roster.has_changed().unwrap());
+        names.lead_to(&[two]);
+        become_(&upstream, &[two]).await;
+    }
+
+    #[tokio::test]
+    async fn a_name_with_very_many_addresses_fills_the_upstream_and_no_more() {
+        let names = Names::default();
+        let all: Vec<_> = (0..200).map(|last| SocketAddr::from(([127, 0, 0, last], 80))).collect();
+        names.lead_to(&all);
+        become_(&names.upstream(), &all[..super::super::MAX_TARGETS]).await;
+    }
+
+    #[tokio::test]
+    async fn nobody_looks_up_the_names_of_an_upstream_that_is_no_more() {
+        let names = Names::default();
+        let upstream = names.upstream();
+        become_(&upstream, &[]).await;
+        drop(upstream);
+        let alone = async {
+            while Arc::strong_count(&names.0) > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), alone)
+            .await
+            .expect("its task ends");
+    }
+}

@@ -1,0 +1,280 @@
+//! Upstreams that fail, come back, and are restarted.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use portcullis_gateway::{Config, HealthCheck, Upstream};
+use reqwest::Method;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::helpers::{PATIENCE, TestApp, listener, read, read_head, route, spawn_with, until, url};
+use crate::service::{Leaves, Service};
+
+/// Adds an upstream `name` with these targets, and a route `/odd` to it. All tests share their metrics, so that who looks at
+/// those needs a name of its own.
+fn odd(config: &mut Config, name: &str, targets: &[SocketAddr], change: impl FnOnce(&mut Upstream)) {
+    let mut upstream = Upstream::of(targets.iter().map(|address| url(*address)).collect());
+    change(&mut upstream);
+    config.upstreams.insert(name.to_owned(), upstream);
+    config.routes.push(route(&format!(
+        r#"{{"path": "/odd", "upstream": "{name}", "auth": "none", "timeout": "2s"}}"#
+    )));
+}
+
+fn check() -> HealthCheck {
+    HealthCheck {
+        path: "/healthz".to_owned(),
+        interval: Duration::from_millis(20),
+        timeout: PATIENCE,
+        healthy_after: 2,
+        unhealthy_after: 2,
+    }
+}
+
+async fn ask(app: &TestApp) -> (u16, String) {
+    let (status, body) = read(app.get("/odd").await).await;
+    let said = body["code"].as_str().or(body.as_str()).unwrap_or_default();
+    (status, said.to_owned())
+}
+
+async fn metrics(app: &TestApp) -> String {
+    let url = format!("http://{}/metrics", app.running.admin_address);
+    app.http.get(url).send().await.unwrap().text().await.unwrap()
+}
+
+#[actix_web::test]
+async fn a_target_that_checks_find_bad_gets_nothing_until_they_find_it_good() {
+    let (a, b) = (Service::start("a"), Service::start("b"));
+    let app = spawn_with(|config| {
+        odd(config, "checked", &[a.address, b.address], |upstream| {
+            upstream.health = Some(check());
+        });
+    })
+    .await;
+    let both = async || {
+        let answers = [ask(&app).await, ask(&app).await];
+        answers.iter().all(|(status, _)| *status == 200) && answers[0] != answers[1]
+    };
+    until(both).await;
+    a.well.store(false, Ordering::SeqCst);
+    until(async || !both().await).await;
+    let seen = a.seen.load(Ordering::SeqCst);
+    for _ in 0..10 {
+        assert_eq!(ask(&app).await, (200, "b".to_owned()));
+    }
+    assert_eq!(a.seen.load(Ordering::SeqCst), seen);
+    let shown = format!("upstream_healthy{{upstream=\"checked\",target=\"{}\"}}", a.address);
+    until(async || metrics(&app).await.contains(&format!("{shown} 0\n"))).await;
+
+    b.well.store(false, Ordering::SeqCst);
+    until(async || ask(&app).await == (503, "upstream_unavailable".to_owned())).await;
+    let seen = b.seen.load(Ordering::SeqCst);
+    let refused = app.get("/odd").await;
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["retry-after"]),
+        (503, &"1".parse().unwrap())
+    );
+    assert_eq!(b.seen.load(Ordering::SeqCst), seen, "and nobody is asked");
+
+    a.well.store(true, Ordering::SeqCst);
+    until(async || ask(&app).await == (200, "a".to_owned())).await;
+    until(async || metrics(&app).await.contains(&format!("{shown} 1\n"))).await;
+}
+
+#[actix_web::test]
+async fn a_target_that_breaks_off_again_and_again_is_passed_over() {
+    let (odd_one, good) = (listener().await, Service::start("good"));
+    let address = odd_one.local_addr().unwrap();
+    let app = spawn_with(|config| odd(config, "odd", &[address, good.address], |_| {})).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    tokio::spawn({
+        let asked = Arc::clone(&asked);
+        async move {
+            while let Ok((mut stream, _)) = odd_one.accept().await {
+                read_head(&mut stream).await;
+                asked.fetch_add(1, Ordering::SeqCst);
+                // Its answers begin well.
+                let _ = stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+                    .await;
+            }
+        }
+    });
+    let mut broken = 0;
+    // An answer that was begun cannot be taken back.
+    while broken < 5 {
+        let answer = app.request(Method::GET, "/odd").send().await;
+        let whole = match answer {
+            Ok(answer) => answer.bytes().await.is_ok(),
+            Err(_) => false,
+        };
+        broken += usize::from(!whole);
+    }
+    for _ in 0..10 {
+        assert_eq!(ask(&app).await, (200, "good".to_owned()));
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 5);
+}
+
+#[actix_web::test]
+async fn an_upstream_that_fails_again_and_again_is_left_alone_until_one_request_is_answered() {
+    let odd_one = listener().await;
+    let address = odd_one.local_addr().unwrap();
+    let app = spawn_with(|config| odd(config, "failing", &[address], |upstream| upstream.max_failures = 3)).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (well, mut is_well) = watch::channel(false);
+    tokio::spawn({
+        let asked = Arc::clone(&asked);
+        async move {
+            while let Ok((mut stream, _)) = odd_one.accept().await {
+                read_head(&mut stream).await;
+                asked.fetch_add(1, Ordering::SeqCst);
+                if *is_well.borrow_and_update() {
+                    let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\ngood";
+                    stream.write_all(answer).await.unwrap();
+                }
+            }
+        }
+    });
+    for _ in 0..3 {
+        assert_eq!(ask(&app).await, (502, "bad_gateway".to_owned()));
+    }
+    let started = service_kit::clock::instant();
+    let refused = app.get("/odd").await;
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert_eq!(read(refused).await.1["code"], "upstream_unavailable");
+    assert_eq!(asked.load(Ordering::SeqCst), 3, "nobody is asked");
+    until(async || {
+        metrics(&app)
+            .await
+            .contains("upstream_breaker_open{upstream=\"failing\"} 1\n")
+    })
+    .await;
+
+    until(async || ask(&app).await.0 == 502).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 4, "one request is let through");
+    assert!(started.elapsed() > Duration::from_millis(900), "after a second");
+    assert_eq!(
+        ask(&app).await,
+        (503, "upstream_unavailable".to_owned()),
+        "and the next is not"
+    );
+
+    well.send_replace(true);
+    until(async || ask(&app).await == (200, "good".to_owned())).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 5);
+    for _ in 0..10 {
+        assert_eq!(ask(&app).await, (200, "good".to_owned()), "all are let through");
+    }
+    until(async || {
+        metrics(&app)
+            .await
+            .contains("upstream_breaker_open{upstream=\"failing\"} 0\n")
+    })
+    .await;
+}
+
+#[actix_web::test]
+async fn an_upstream_in_trouble_does_not_get_many_times_its_load() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let mut targets = Vec::new();
+    for _ in 0..2 {
+        let odd_one = listener().await;
+        targets.push(odd_one.local_addr().unwrap());
+        let asked = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = odd_one.accept().await {
+                read_head(&mut stream).await;
+                asked.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+    }
+    let app = spawn_with(|config| odd(config, "troubled", &targets, |upstream| upstream.max_failures = 0)).await;
+    for _ in 0..400 {
+        assert_eq!(ask(&app).await.0, 502);
+    }
+    let repeated = asked.load(Ordering::SeqCst) - 400;
+    // A fifth, and what was saved; what comes back with time depends on how long this took.
+    assert!((180..250).contains(&repeated), "{repeated} were sent once more");
+    let shown = metrics(&app).await;
+    assert!(
+        shown.contains(&format!("upstream_retries_total{{upstream=\"troubled\"}} {repeated}\n")),
+        "{shown}"
+    );
+}
+
+/// Restarts the targets of an upstream in turn, again and again, under load; what was not answered 200.
+async fn restarted(methods: &[Method], leaves: Leaves) -> Vec<String> {
+    let start = |address, name| Service::start_at(address, name, leaves);
+    let nowhere = "127.0.0.1:0".parse().unwrap();
+    let mut services = vec![start(nowhere, "a"), start(nowhere, "b")];
+    let addresses = [services[0].address, services[1].address];
+    let app = Arc::new(
+        spawn_with(|config| {
+            config.workers = 2;
+            odd(config, "odd", &addresses, |_| {});
+        })
+        .await,
+    );
+    let done = Arc::new(AtomicBool::new(false));
+    let mut clients = JoinSet::new();
+    for method in methods.iter().cycle().take(8) {
+        let (app, done, method) = (Arc::clone(&app), Arc::clone(&done), method.clone());
+        clients.spawn(async move {
+            let mut failed = Vec::new();
+            while !done.load(Ordering::SeqCst) {
+                let (status, body) = read(app.request(method.clone(), "/odd").send().await.unwrap()).await;
+                if status != 200 {
+                    failed.push(format!("{method}: {status} {body}"));
+                }
+            }
+            failed
+        });
+    }
+    for _ in 0..6 {
+        let service = services.remove(0);
+        let (address, name, seen) = (service.address, service.name, Arc::clone(&service.seen));
+        until(async || seen.load(Ordering::SeqCst) > 20).await;
+        service.stop().await;
+        let other = services[0].seen.load(Ordering::SeqCst);
+        until(async || services[0].seen.load(Ordering::SeqCst) > other + 20).await;
+        services.push(start(address, name));
+        // Until it has its share again, or the other one is down as well.
+    }
+    done.store(true, Ordering::SeqCst);
+    clients.join_all().await.concat()
+}
+
+#[actix_web::test]
+async fn a_rolling_restart_of_services_that_hang_up_at_once_loses_no_request_that_may_be_repeated() {
+    let failed = restarted(&[Method::GET, Method::DELETE], Leaves::AtOnce).await;
+    assert_eq!(failed, Vec::<String>::new());
+}
+
+#[actix_web::test]
+async fn a_rolling_restart_of_services_that_say_so_loses_no_request_at_all() {
+    let failed = restarted(&[Method::GET, Method::POST], Leaves::WithNotice).await;
+    assert_eq!(failed, Vec::<String>::new());
+}
+
+#[actix_web::test]
+async fn connections_and_requests_are_counted() {
+    let service = Service::start("a");
+    let app = spawn_with(|config| odd(config, "counted", &[service.address], |_| {})).await;
+    assert_eq!(ask(&app).await, (200, "a".to_owned()));
+    let shows = async |text: &'static str| metrics(&app).await.contains(text);
+    until(|| shows("upstream_connections_idle{upstream=\"counted\"} 1\n")).await;
+    assert!(shows("upstream_connections_open{upstream=\"counted\"} 1\n").await);
+    assert!(shows("upstream_in_flight{upstream=\"counted\"} 0\n").await);
+    service.stop().await;
+    until(|| shows("upstream_connections_open{upstream=\"counted\"} 0\n")).await;
+    assert_eq!(
+        read(app.get("/odd").await).await.1["code"],
+        json!("upstream_unavailable")
+    );
+}
