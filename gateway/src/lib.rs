@@ -14,6 +14,7 @@ mod ending;
 mod error;
 mod events;
 mod framing;
+mod header_rules;
 mod headers;
 mod limits;
 mod mistakes;
@@ -21,6 +22,7 @@ mod path;
 mod policy;
 mod proxy;
 mod record;
+mod reload;
 mod routes;
 mod serve;
 mod state;
@@ -42,8 +44,10 @@ use portcullis_client::{Follower, FollowerConfig};
 use service_kit::health::Readiness;
 use service_kit::{Clock, Running, server};
 
-pub use config::{AccessLog, Auth, By, Config, HealthCheck, RateLimit, RouteConfig, Stale, Upstream};
+pub use config::{AccessLog, Auth, By, Config, HealthCheck, RateLimit, RouteConfig, Stale, Tls, Upstream};
 use events::Events;
+pub use header_rules::HeaderRules;
+pub use reload::{Reloader, is_reloaded};
 use serve::{Gateway, Worker};
 use state::State;
 use web_app::WebApp;
@@ -61,6 +65,18 @@ const LINGER: Duration = Duration::from_secs(2);
     reason = "every role is started in the same way, from within a runtime"
 )]
 pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> anyhow::Result<Running> {
+    Ok(start_reloadable(&config, follower, clock)?.0)
+}
+
+/// The same, with what replaces the configuration of the running gateway.
+///
+/// # Errors
+/// The same.
+pub fn start_reloadable(
+    config: &Config,
+    follower: FollowerConfig,
+    clock: Clock,
+) -> anyhow::Result<(Running, Reloader)> {
     if let Some(mistake) = config.mistakes().into_iter().next() {
         return Err(mistake.into());
     }
@@ -78,7 +94,7 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     let events = Arc::new(Events::new(config.max_event_streams));
     let closing = Arc::clone(&events);
     let gateway = Arc::new(Gateway {
-        state: Arc::new(ArcSwap::from_pointee(State::new(&config, None)?)),
+        state: Arc::new(ArcSwap::from_pointee(State::new(config, None)?)),
         web,
         events,
         verifier: follower.verifier(),
@@ -90,6 +106,7 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     gateway.present.show();
     let (sink, present) = (gateway.sink.clone(), Arc::clone(&gateway.present));
     let limits = Arc::clone(&gateway.state.load().limits);
+    let reloader = Reloader::of(&gateway);
     let server = HttpServer::new(move || {
         let worker = Rc::new(Worker::new(&gateway));
         App::new()
@@ -125,11 +142,12 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     let tasks = vec![following, sweeping];
     let running = Running::begin("gateway", (address, server), admin, readiness, tasks)?;
     let running = running.before_stop(move || closing.close());
-    Ok(running.at_end(move || {
+    let running = running.at_end(move || {
         if let Some(sink) = sink {
             sink.close();
         }
-    }))
+    });
+    Ok((running, reloader))
 }
 
 /// Files that are open beside the connections of clients: those to upstreams, databases, logs.

@@ -111,7 +111,7 @@ impl Worker {
             let allow = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
             return Err(Problem::method_not_allowed(method.as_str(), allow));
         }
-        let host = headers::host(request).ok_or_else(|| {
+        let host = headers::host(request.head()).ok_or_else(|| {
             Problem::bad_request("bad_host", "The Host header is not a host name and perhaps a port.")
         })?;
         let path = path::normalise(request.uri().path())?;
@@ -144,7 +144,11 @@ impl Worker {
             return Err(ProxyError::TooLarge(route.body_limit).into());
         }
         if cookie::is_asked_for(request.headers()) {
-            cookie::check(request.headers(), record.arrival.host(host), &view.state.origins)?;
+            cookie::check(
+                request.headers(),
+                record.arrival.host(host),
+                view.state.origins_of(&route),
+            )?;
         }
         let handshake = Handshake::of(request, route.auth)?;
         let beside = handshake.as_ref().and_then(Handshake::token);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use portcullis_client::{FollowerConfig, VerifierConfig};
-use portcullis_gateway::{AccessLog, Config, RouteConfig, Upstream};
+use portcullis_gateway::{AccessLog, Config, Reloader, RouteConfig, Upstream};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -34,6 +34,9 @@ pub(crate) struct TestApp {
     pub(crate) echo: Echo,
     pub(crate) http: reqwest::Client,
     pub(crate) running: Running,
+    pub(crate) reloader: Reloader,
+    /// What it was started with.
+    pub(crate) config: Config,
 }
 
 /// An upstream that answers with what it received.
@@ -119,7 +122,7 @@ pub(crate) async fn spawn() -> TestApp {
 
 /// The gateway with a configuration that `change` has the last word on; returns once it follows the issuer.
 pub(crate) async fn spawn_with(change: impl FnOnce(&mut Config)) -> TestApp {
-    let app = spawn_unsynced(change, Duration::from_mins(1), Issuer::start()).await;
+    let app = spawn_unsynced(change, Duration::from_mins(1), Issuer::start());
     app.until_ready().await;
     app
 }
@@ -149,6 +152,7 @@ pub(crate) fn config(echo: SocketAddr) -> Config {
         web_root: PathBuf::new(),
         access_log: AccessLog::Text,
         trusted_proxies: Vec::new(),
+        tls: None,
         max_connections: 1000,
         max_event_streams: 500,
         header_timeout: Duration::from_secs(5),
@@ -168,15 +172,16 @@ pub(crate) fn config(echo: SocketAddr) -> Config {
     }
 }
 
-pub(crate) async fn spawn_unsynced(
-    change: impl FnOnce(&mut Config),
-    max_staleness: Duration,
-    issuer: Issuer,
-) -> TestApp {
+pub(crate) fn spawn_unsynced(change: impl FnOnce(&mut Config), max_staleness: Duration, issuer: Issuer) -> TestApp {
     let echo = Echo::start();
     let mut config = config(echo.address);
     change(&mut config);
-    let running = start(config, issuer.address, max_staleness).await.unwrap();
+    let (running, reloader) = portcullis_gateway::start_reloadable(
+        &config,
+        follower(&config, issuer.address, max_staleness),
+        Clock::system(),
+    )
+    .unwrap();
     let http = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -189,12 +194,19 @@ pub(crate) async fn spawn_unsynced(
         echo,
         http,
         running,
+        reloader,
+        config,
     }
 }
 
 /// Starts the gateway with `config`, which follows the issuer at `issuer`.
 pub(crate) async fn start(config: Config, issuer: SocketAddr, max_staleness: Duration) -> anyhow::Result<Running> {
-    let follower = FollowerConfig {
+    let follower = follower(&config, issuer, max_staleness);
+    portcullis_gateway::start(config, follower, Clock::system()).await
+}
+
+fn follower(config: &Config, issuer: SocketAddr, max_staleness: Duration) -> FollowerConfig {
+    FollowerConfig {
         token_url: url(issuer),
         client_id: config.client_id.clone(),
         client_secret: config.client_secret.clone(),
@@ -205,8 +217,7 @@ pub(crate) async fn start(config: Config, issuer: SocketAddr, max_staleness: Dur
             max_staleness,
             cache_size: 100,
         },
-    };
-    portcullis_gateway::start(config, follower, Clock::system()).await
+    }
 }
 
 impl TestApp {

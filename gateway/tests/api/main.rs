@@ -17,6 +17,7 @@ mod paths;
 mod policy;
 mod proxy;
 mod rates;
+mod reload;
 mod service;
 mod streams;
 mod upstreams;

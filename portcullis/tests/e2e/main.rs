@@ -13,6 +13,7 @@ mod killed;
 mod operator;
 mod outage;
 mod process;
+mod reload;
 mod replicas;
 mod rotation;
 mod service_accounts;
