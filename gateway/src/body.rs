@@ -15,6 +15,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use service_kit::clock;
 use tokio::time::Sleep;
 
+use crate::connection::Answering;
 use crate::upstream::Lease;
 
 /// How the request's body is coming along: shared between the body, which hyper owns, and whoever waits for the answer.
@@ -203,6 +204,7 @@ pub(crate) struct ResponseBody {
     timing: bool,
     /// Comes when the answer has to end, as if it had come to its end, if that is ever so.
     ended: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    _answering: Option<Answering>,
 }
 
 impl ResponseBody {
@@ -215,6 +217,7 @@ impl ResponseBody {
             timer: None,
             timing: false,
             ended: None,
+            _answering: None,
         };
         body.release_at_end();
         body
@@ -224,6 +227,14 @@ impl ResponseBody {
     pub(crate) fn until(self, ended: impl Future<Output = ()> + 'static) -> Self {
         Self {
             ended: Some(Box::pin(ended)),
+            ..self
+        }
+    }
+
+    /// The client's connection is in use for as long as this body is.
+    pub(crate) fn on(self, connection: Option<Answering>) -> Self {
+        Self {
+            _answering: connection,
             ..self
         }
     }

@@ -8,6 +8,7 @@ mod alive;
 mod body;
 mod client_address;
 mod config;
+mod connection;
 mod cookie;
 mod cors;
 mod ending;
@@ -45,6 +46,7 @@ use service_kit::health::Readiness;
 use service_kit::{Clock, Running, server};
 
 pub use config::{AccessLog, Auth, By, Config, HealthCheck, RateLimit, RouteConfig, Stale, Tls, Upstream};
+use connection::Connection;
 use events::Events;
 pub use header_rules::HeaderRules;
 pub use reload::{Reloader, is_reloaded};
@@ -107,6 +109,7 @@ pub fn start_reloadable(
     let (sink, present) = (gateway.sink.clone(), Arc::clone(&gateway.present));
     let limits = Arc::clone(&gateway.state.load().limits);
     let reloader = Reloader::of(&gateway);
+    let patience = config.keep_alive + config.header_timeout;
     let server = HttpServer::new(move || {
         let worker = Rc::new(Worker::new(&gateway));
         App::new()
@@ -118,10 +121,10 @@ pub fn start_reloadable(
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
     // Of several such functions only the last would be called.
-    .on_connect(move |socket, connection| {
-        tunnel::Socket::remember(socket, connection);
-        connection.insert(serve::Connection::default());
-        connection.insert(present.connection());
+    .on_connect(move |socket, data| {
+        tunnel::Socket::remember(socket, data);
+        Connection::remember(socket, data, patience);
+        data.insert(present.connection());
     })
     .client_request_timeout(config.header_timeout)
     .client_disconnect_timeout(LINGER)

@@ -17,6 +17,7 @@ use portcullis_client::Verifier;
 
 use crate::admission::Caller;
 use crate::body::{Progress, RequestBody, ResponseBody, Sending};
+use crate::connection::Connection;
 use crate::ending::Watcher;
 use crate::error::ProxyError;
 use crate::events::Events;
@@ -243,7 +244,7 @@ impl Passage<'_> {
             (_, Some(length)) => BodySize::Sized(length),
             (_, None) => BodySize::Stream,
         };
-        let mut body = ResponseBody::new(incoming, size, lease, self.body_timeout);
+        let mut body = ResponseBody::new(incoming, size, lease, self.body_timeout).on(Connection::answer(self.request));
         if size == BodySize::Stream && headers::is_event_stream(&head.headers) {
             let mut watcher = self.watcher();
             body = body.until(async move {

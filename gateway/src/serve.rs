@@ -1,11 +1,10 @@
 //! A request's way through: match, authenticate, authorize, forward.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
@@ -17,6 +16,7 @@ use service_kit::{Clock, Problem, RequestId, edge};
 
 use crate::access_log::{Journal, Sink};
 use crate::config::{AccessLog, Purpose};
+use crate::connection::Connection;
 use crate::error::ProxyError;
 use crate::events::Events;
 use crate::limits::Who;
@@ -55,23 +55,6 @@ pub(crate) struct Worker {
     gateway: Arc<Gateway>,
     views: Views,
     journal: Rc<Journal>,
-}
-
-/// What is remembered of a client's connection.
-#[derive(Default)]
-pub(crate) struct Connection {
-    /// Whether a request said that it is the last one.
-    over: Cell<bool>,
-}
-
-impl Connection {
-    /// Whether `request` stands behind one that asked for the connection to be closed: nobody may have meant it to be one
-    /// (RFC 9112 section 9.6).
-    fn is_over(request: &HttpRequest) -> bool {
-        let last = request.head().connection_type() == ConnectionType::Close;
-        let connection = request.conn_data::<Self>();
-        connection.is_some_and(|connection| connection.over.replace(connection.over.get() || last))
-    }
 }
 
 impl Worker {
@@ -205,7 +188,7 @@ pub(crate) async fn serve(request: HttpRequest, payload: web::Payload) -> Result
         .map(Rc::clone)
         .ok_or_else(|| Problem::internal(anyhow::anyhow!("no worker among the app's data")))?;
     let record = Record::of(&request).ok_or_else(|| Problem::internal(anyhow::anyhow!("no record of the request")))?;
-    if Connection::is_over(&request) {
+    if Connection::begin(&request) {
         let refusal = Problem::bad_request(
             "connection_over",
             "The connection was to be closed before this request.",
@@ -217,7 +200,8 @@ pub(crate) async fn serve(request: HttpRequest, payload: web::Payload) -> Result
     }
     let unanswered = Unanswered::new(&request, &record);
     let outcome = worker.answer(&request, &mut payload, &record).await;
-    if outcome.is_err() && headers::has_body(request.headers()) {
+    // Whoever said that it expects to hear something first is ready to hear this first.
+    if outcome.is_err() && headers::has_body(request.headers()) && !request.head().expect() {
         drain(&mut payload).await;
     }
     unanswered.answered();
@@ -252,6 +236,9 @@ pub(crate) async fn surround(
     let (request, response) = response.into_parts();
     record.notes(&response);
     let response = edge::settle("gateway", &request, response);
+    if !matches!(response.body().size(), BodySize::Stream) {
+        Connection::wait(&request);
+    }
     let response = record.watch(&request, response);
     Ok(ServiceResponse::new(request, response))
 }

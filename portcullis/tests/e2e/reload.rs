@@ -102,9 +102,12 @@ impl Running {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, asking).await.is_err() {
-            panic!("{path} is never answered {status}: {:#?}", self.said.lock().unwrap());
-        }
+        let became = tokio::time::timeout(PATIENCE, asking).await.is_ok();
+        assert!(
+            became,
+            "{path} is never answered {status}: {:#?}",
+            self.said.lock().unwrap()
+        );
     }
 
     async fn metrics(&self) -> String {
@@ -156,7 +159,7 @@ async fn reload_on_a_signal_takes_good_files_refuses_bad_ones_with_reasons_and_s
             "[[gateway.routes]]\npath = \"x\"\nupstream = \"nowhere\"\n",
             "key=gateway.routes[0].upstream",
         ),
-        ("[identity]\nbcrypt_cost = 99\n", "bcrypt_cost"),
+        ("[identity]\ndatabase_pool = 0\n", "key=identity.database_pool"),
     ] {
         running.write(bad);
         running.hang_up();
