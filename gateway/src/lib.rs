@@ -2,9 +2,11 @@
 //!
 //! Nobody is asked on the way: tokens are verified with the keys and revocations that a follower keeps in memory.
 
+mod access_log;
 mod admission;
 mod alive;
 mod body;
+mod client_address;
 mod config;
 mod connection;
 mod cookie;
@@ -15,14 +17,18 @@ mod events;
 mod framing;
 mod header_rules;
 mod headers;
+mod limits;
 mod mistakes;
 mod path;
 mod policy;
 mod proxy;
+mod record;
 mod reload;
 mod routes;
 mod serve;
 mod state;
+mod tally;
+mod trace;
 mod tunnel;
 mod upstream;
 mod web_app;
@@ -37,9 +43,9 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use portcullis_client::{Follower, FollowerConfig};
 use service_kit::health::Readiness;
-use service_kit::{Clock, Running, edge, server};
+use service_kit::{Clock, Running, server};
 
-pub use config::{Auth, Config, HealthCheck, RouteConfig, Stale, Tls, Upstream};
+pub use config::{AccessLog, Auth, By, Config, HealthCheck, RateLimit, RouteConfig, Stale, Tls, Upstream};
 use connection::Connection;
 use events::Events;
 pub use header_rules::HeaderRules;
@@ -84,7 +90,7 @@ pub fn start_reloadable(
     let address = listener
         .local_addr()
         .context("while asking the listener for its address")?;
-    let follower = Follower::start(follower, clock).context("while starting to follow the token service")?;
+    let follower = Follower::start(follower, clock.clone()).context("while starting to follow the token service")?;
     let readiness = Readiness::default().with("token", follower.readiness());
 
     let events = Arc::new(Events::new(config.max_event_streams));
@@ -95,7 +101,13 @@ pub fn start_reloadable(
         events,
         verifier: follower.verifier(),
         access_log: config.access_log,
+        sink: access_log::open(config.access_log)?,
+        clock,
+        present: Arc::default(),
     });
+    gateway.present.show();
+    let (sink, present) = (gateway.sink.clone(), Arc::clone(&gateway.present));
+    let limits = Arc::clone(&gateway.state.load().limits);
     let reloader = Reloader::of(&gateway);
     let patience = config.keep_alive + config.header_timeout;
     let server = HttpServer::new(move || {
@@ -105,13 +117,14 @@ pub fn start_reloadable(
             .default_service(web::to(serve::serve))
             .wrap(cors::allow(worker))
             .wrap(from_fn(serve::surround))
-            .wrap(from_fn(|request, next| edge::handle("gateway", request, next)))
     })
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
+    // Of several such functions only the last would be called.
     .on_connect(move |socket, data| {
         tunnel::Socket::remember(socket, data);
         Connection::remember(socket, data, patience);
+        data.insert(present.connection());
     })
     .client_request_timeout(config.header_timeout)
     .client_disconnect_timeout(LINGER)
@@ -128,8 +141,16 @@ pub fn start_reloadable(
         let _follower = follower;
         std::future::pending::<()>().await;
     });
-    let running = Running::begin("gateway", (address, server), admin, readiness, vec![following])?;
-    Ok((running.before_stop(move || closing.close()), reloader))
+    let sweeping = tokio::spawn(async move { limits.sweep().await });
+    let tasks = vec![following, sweeping];
+    let running = Running::begin("gateway", (address, server), admin, readiness, tasks)?;
+    let running = running.before_stop(move || closing.close());
+    let running = running.at_end(move || {
+        if let Some(sink) = sink {
+            sink.close();
+        }
+    });
+    Ok((running, reloader))
 }
 
 /// Files that are open beside the connections of clients: those to upstreams, databases, logs.

@@ -10,10 +10,11 @@ use crate::serve::Gateway;
 use crate::state::State;
 
 /// The keys of `[gateway]`, with all that is below them, which a reload replaces. The others need a restart.
-const RELOADED: [&str; 6] = [
+const RELOADED: [&str; 7] = [
     "body_timeout",
     "connect_timeout",
     "cors_origins",
+    "trusted_proxies",
     "idle_timeout",
     "routes",
     "upstreams",
