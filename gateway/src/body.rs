@@ -187,6 +187,8 @@ pub(crate) struct ResponseBody {
     timer: Option<Pin<Box<Sleep>>>,
     timing: bool,
     _answering: Option<Answering>,
+    /// Comes when the answer has to end, as if it had come to its end, if that is ever so.
+    ended: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl ResponseBody {
@@ -199,6 +201,7 @@ impl ResponseBody {
             timer: None,
             timing: false,
             _answering: None,
+            ended: None,
         };
         body.release_at_end();
         body
@@ -208,6 +211,14 @@ impl ResponseBody {
     pub(crate) fn on(self, connection: Option<Answering>) -> Self {
         Self {
             _answering: connection,
+            ..self
+        }
+    }
+
+    /// Ends the answer, and closes the connection to the upstream, once `ended` comes. The answer's length must be open.
+    pub(crate) fn until(self, ended: impl Future<Output = ()> + 'static) -> Self {
+        Self {
+            ended: Some(Box::pin(ended)),
             ..self
         }
     }
@@ -249,6 +260,14 @@ impl MessageBody for ResponseBody {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ResponseBodyError>>> {
         let body = self.get_mut();
+        if let Some(ended) = &mut body.ended
+            && ended.as_mut().poll(cx).is_ready()
+        {
+            // Whatever the upstream says from now on is for nobody.
+            body.ended = Some(Box::pin(std::future::ready(())));
+            body.lease = None;
+            return Poll::Ready(None);
+        }
         loop {
             let Poll::Ready(frame) = Pin::new(&mut body.incoming).poll_frame(cx) else {
                 ready!(body.poll_pause(cx));

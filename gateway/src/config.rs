@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 use service_kit::config::list;
 use url::Url;
+
+use crate::header_rules::HeaderRules;
 
 /// The section `[gateway]`. The defaults stand in the binary's `defaults.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -31,6 +33,9 @@ pub struct Config {
     pub web_root: PathBuf,
     /// Whether each request is logged in a line.
     pub access_log: bool,
+    /// What clients are spoken to with; absent: HTTP without TLS.
+    #[serde(default)]
+    pub tls: Option<Tls>,
     /// How many client connections a worker holds at once; further ones wait in the listener's backlog.
     pub max_connections: usize,
     /// How many streams of `/api/auth/events` may be open at once; the next is answered 503. At most half of what all
@@ -56,6 +61,24 @@ pub struct Config {
     /// Routes beside those that always exist; one with the same path, host and methods takes the other's place.
     #[serde(default)]
     pub routes: Vec<RouteConfig>,
+}
+
+impl Config {
+    /// The files that it names and that a reload reads again.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = self.tls.iter().flat_map(|tls| [&tls.certificate, &tls.key]);
+        files.map(PathBuf::as_path)
+    }
+}
+
+/// The files that TLS needs, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate, and after it those that lead to one that clients know.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// Interchangeable targets that requests are spread over.
@@ -187,6 +210,15 @@ pub struct RouteConfig {
     /// Whether the upstream gets the path without `path`.
     #[serde(default)]
     pub strip_prefix: bool,
+    /// Origins whose pages may read answers, instead of `gateway.cors_origins`.
+    #[serde(default, deserialize_with = "some_list")]
+    pub cors_origins: Option<Vec<String>>,
+    /// Headers that the upstream gets, and does not get.
+    #[serde(default)]
+    pub request_headers: HeaderRules,
+    /// Headers that clients get, and do not get, of the upstream's answer.
+    #[serde(default)]
+    pub response_headers: HeaderRules,
     /// What the route is for, which no configuration can say: it follows from path and upstream.
     #[serde(skip)]
     pub(crate) purpose: Purpose,
@@ -208,6 +240,9 @@ impl RouteConfig {
             body_limit: default_body_limit(),
             timeout: default_timeout(),
             strip_prefix: false,
+            cors_origins: None,
+            request_headers: HeaderRules::default(),
+            response_headers: HeaderRules::default(),
             purpose: Purpose::default(),
         }
     }
@@ -247,6 +282,10 @@ fn default_body_limit() -> u64 {
 
 fn default_timeout() -> Duration {
     Duration::from_secs(30)
+}
+
+fn some_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    list(deserializer).map(Some)
 }
 
 fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url>, D::Error> {

@@ -29,12 +29,10 @@ const SECURITY: [(HeaderName, HeaderValue); 4] = [
 
 /// The middleware that answers preflights and marks answers for the origins that `worker` knows at that moment.
 pub(crate) fn allow(worker: Rc<Worker>) -> Cors {
-    let may_read = move |origin: &HeaderValue, _: &RequestHead| {
+    let may_read = move |origin: &HeaderValue, request: &RequestHead| {
         let view = worker.view();
-        view.state
-            .origins
-            .iter()
-            .any(|known| known.as_bytes() == origin.as_bytes())
+        let mut origins = view.state.origins_for(request).iter();
+        origins.any(|known| known.as_bytes() == origin.as_bytes())
     };
     Cors::default()
         .allowed_origin_fn(may_read)

@@ -1,6 +1,7 @@
 //! What is taken from headers and what is put into them, on the way to an upstream and back.
 
 use actix_web::HttpRequest;
+use actix_web::dev::RequestHead;
 use actix_web::http::Version;
 use actix_web::http::header::{self as inbound, HeaderMap as InboundMap};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -28,15 +29,15 @@ const SCHEME: &str = "http";
 /// The host that `request` is for: of an absolute target, else of `Host` (RFC 9112 section 3.2.2). `None` when it is not
 /// one that could be passed on without quoting, or when both are there and differ; empty when there is none, as HTTP/1.0
 /// allows.
-pub(crate) fn host(request: &HttpRequest) -> Option<&str> {
-    let named = match request.headers().get(inbound::HOST) {
+pub(crate) fn host(request: &RequestHead) -> Option<&str> {
+    let named = match request.headers.get(inbound::HOST) {
         Some(value) => Some(value.to_str().ok()?),
         None => None,
     };
-    let host = match request.uri().authority() {
+    let host = match request.uri.authority() {
         Some(authority) => {
             let authority = authority.as_str();
-            let is_ours = matches!(request.uri().scheme_str(), None | Some("http" | "https"));
+            let is_ours = matches!(request.uri.scheme_str(), None | Some("http" | "https"));
             let agrees = named.is_none_or(|named| named.eq_ignore_ascii_case(authority));
             (is_ours && agrees).then_some(authority)?
         }
@@ -89,6 +90,7 @@ pub(crate) fn toward_upstream(request: &HttpRequest, host: &str, route: &Route, 
         let name = name.as_str();
         let withheld = is_ours(name)
             || nominated.contains(name)
+            || route.request_rules.withhold(name)
             || (name == "authorization" && route.auth != Auth::None)
             || (!traced && matches!(name, "traceparent" | "tracestate"));
         if withheld {
@@ -132,6 +134,7 @@ pub(crate) fn toward_upstream(request: &HttpRequest, host: &str, route: &Route, 
     if !traced {
         set(TRACEPARENT, &new_trace());
     }
+    route.request_rules.apply(&mut headers);
     headers
 }
 
@@ -189,7 +192,7 @@ fn new_trace() -> String {
 /// says what only we may say, or would have a service take the request for another than the one that was let through (of
 /// another method or path), or speak through a proxy of the client's choice (`HTTP_PROXY`, to a CGI). Readers that turn names into variables cannot tell `X_User.Id` from `X-User-Id`, so
 /// every character that is neither letter nor digit counts as a dash.
-fn is_ours(name: &str) -> bool {
+pub(crate) fn is_ours(name: &str) -> bool {
     let is_odd = |b: u8| !b.is_ascii_alphanumeric() && b != b'-';
     if name.bytes().any(is_odd) {
         let plain: String = name
@@ -233,7 +236,7 @@ fn is_ours_plainly(name: &str) -> bool {
 }
 
 /// RFC 9110 section 7.6.1, and the older ones that proxies still meet.
-fn is_hop_by_hop(name: &str) -> bool {
+pub(crate) fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
         "connection"
@@ -293,11 +296,23 @@ pub(crate) fn toward_client(received: &HeaderMap, route: &Route, headers: &mut I
             headers.append(name, value);
         }
     }
+    route.response_rules.apply(headers);
 }
 
-/// Whether the client understands chunks (RFC 9112 section 7.1).
+/// Whether an answer with these headers is a stream of events (WHATWG HTML, section 9.2), which goes on and on.
+pub(crate) fn is_event_stream(received: &HeaderMap) -> bool {
+    received.get(header::CONTENT_TYPE).is_some_and(|value| {
+        let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+    })
+}
+
+/// Whether an answer to `request` may come in chunks (RFC 9112 section 7.1). The library writes none, although it says so,
+/// where a WebSocket is asked for and another answer given.
 pub(crate) fn takes_chunks(request: &HttpRequest) -> bool {
+    let mut protocols = request.headers().get_all(inbound::UPGRADE);
     request.version() == Version::HTTP_11
+        && !protocols.any(|name| name.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 #[cfg(test)]
@@ -345,7 +360,7 @@ mod tests {
             let request = TestRequest::get()
                 .insert_header((inbound::HOST, value))
                 .to_http_request();
-            host(&request).map(str::to_owned)
+            host(request.head()).map(str::to_owned)
         };
         assert_eq!(host_of("localhost:8000").as_deref(), Some("localhost:8000"));
         assert_eq!(host_of("[::1]:8000").as_deref(), Some("[::1]:8000"));
@@ -355,7 +370,7 @@ mod tests {
             let request = TestRequest::with_uri("http://a.example/x")
                 .insert_header((inbound::HOST, named))
                 .to_http_request();
-            host(&request).map(str::to_owned)
+            host(request.head()).map(str::to_owned)
         };
         assert_eq!(absolute("A.example").as_deref(), Some("a.example"));
         assert_eq!(absolute("b.example"), None);

@@ -3,22 +3,27 @@
 //! Nobody is asked on the way: tokens are verified with the keys and revocations that a follower keeps in memory.
 
 mod admission;
+mod alive;
 mod body;
 mod config;
 mod connection;
 mod cookie;
 mod cors;
+mod ending;
 mod error;
 mod events;
 mod framing;
+mod header_rules;
 mod headers;
 mod mistakes;
 mod path;
 mod policy;
 mod proxy;
+mod reload;
 mod routes;
 mod serve;
 mod state;
+mod tunnel;
 mod upstream;
 mod web_app;
 
@@ -34,9 +39,11 @@ use portcullis_client::{Follower, FollowerConfig};
 use service_kit::health::Readiness;
 use service_kit::{Clock, Running, edge, server};
 
-pub use config::{Auth, Config, HealthCheck, RouteConfig, Stale, Upstream};
+pub use config::{Auth, Config, HealthCheck, RouteConfig, Stale, Tls, Upstream};
 use connection::Connection;
 use events::Events;
+pub use header_rules::HeaderRules;
+pub use reload::{Reloader, is_reloaded};
 use serve::{Gateway, Worker};
 use state::State;
 use web_app::WebApp;
@@ -54,12 +61,25 @@ const LINGER: Duration = Duration::from_secs(2);
     reason = "every role is started in the same way, from within a runtime"
 )]
 pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> anyhow::Result<Running> {
+    Ok(start_reloadable(&config, follower, clock)?.0)
+}
+
+/// The same, with what replaces the configuration of the running gateway.
+///
+/// # Errors
+/// The same.
+pub fn start_reloadable(
+    config: &Config,
+    follower: FollowerConfig,
+    clock: Clock,
+) -> anyhow::Result<(Running, Reloader)> {
     if let Some(mistake) = config.mistakes().into_iter().next() {
         return Err(mistake.into());
     }
     let web = WebApp::load(&config.web_root)?;
     raise_descriptor_limit(config.max_connections);
     let listener = server::bind("gateway.listen", config.listen)?;
+    alive::look_after(&listener, Some(config.body_timeout)).context("while setting up the listener")?;
     let admin = server::bind("gateway.admin_listen", config.admin_listen)?;
     let address = listener
         .local_addr()
@@ -70,12 +90,14 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     let events = Arc::new(Events::new(config.max_event_streams));
     let closing = Arc::clone(&events);
     let gateway = Arc::new(Gateway {
-        state: Arc::new(ArcSwap::from_pointee(State::new(&config, None)?)),
+        state: Arc::new(ArcSwap::from_pointee(State::new(config, None)?)),
         web,
         events,
         verifier: follower.verifier(),
         access_log: config.access_log,
     });
+    let reloader = Reloader::of(&gateway);
+    let patience = config.keep_alive + config.header_timeout;
     let server = HttpServer::new(move || {
         let worker = Rc::new(Worker::new(&gateway));
         App::new()
@@ -87,7 +109,10 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
     })
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
-    .on_connect(move |socket, data| Connection::remember(socket, data, config.keep_alive + config.header_timeout))
+    .on_connect(move |socket, data| {
+        tunnel::Socket::remember(socket, data);
+        Connection::remember(socket, data, patience);
+    })
     .client_request_timeout(config.header_timeout)
     .client_disconnect_timeout(LINGER)
     .keep_alive(config.keep_alive)
@@ -104,7 +129,7 @@ pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> an
         std::future::pending::<()>().await;
     });
     let running = Running::begin("gateway", (address, server), admin, readiness, vec![following])?;
-    Ok(running.before_stop(move || closing.close()))
+    Ok((running.before_stop(move || closing.close()), reloader))
 }
 
 /// Files that are open beside the connections of clients: those to upstreams, databases, logs.

@@ -8,6 +8,7 @@ use service_kit::server;
 use url::Url;
 
 use crate::config::{Auth, Config, HealthCheck, Purpose, RouteConfig, Upstream};
+use crate::header_rules::Toward;
 use crate::path;
 use crate::routes::{self, Key};
 use crate::upstream::MAX_TARGETS;
@@ -40,16 +41,7 @@ impl Config {
         if !self.web_root.as_os_str().is_empty() {
             mistakes.extend(web_app::examine(&self.web_root).err());
         }
-        for (index, origin) in self.cors_origins.iter().enumerate() {
-            if let Some(problem) = wrong_origin(origin) {
-                mistakes.push(Mistake::in_key(
-                    &format!("gateway.cors_origins[{index}]"),
-                    problem,
-                    "Write the origin exactly as browsers send it: scheme, host, and the port if it is not the scheme's \
-                     own, as in \"http://localhost:3000\"; no path, no final slash.",
-                ));
-            }
-        }
+        wrong_origins("gateway.cors_origins", &self.cors_origins, &mut mistakes);
         for (name, upstream) in &self.upstreams {
             upstream.mistakes(&format!("gateway.upstreams.{name}"), &mut mistakes);
         }
@@ -103,6 +95,19 @@ impl Config {
                 format!("Set it to {most} or less, or raise gateway.max_connections."),
             )
         })
+    }
+}
+
+fn wrong_origins(key: &str, origins: &[String], mistakes: &mut Vec<Mistake>) {
+    for (index, origin) in origins.iter().enumerate() {
+        if let Some(problem) = wrong_origin(origin) {
+            mistakes.push(Mistake::in_key(
+                &format!("{key}[{index}]"),
+                problem,
+                "Write the origin exactly as browsers send it: scheme, host, and the port if it is not the scheme's \
+                 own, as in \"http://localhost:3000\"; no path, no final slash.",
+            ));
+        }
     }
 }
 
@@ -268,6 +273,16 @@ impl RouteConfig {
         if self.timeout.is_zero() {
             add("timeout", "is zero".to_owned(), "Give it a duration, as in \"30s\".");
         }
+        for (table, rules, toward) in [
+            ("request_headers", &self.request_headers, Toward::Upstream),
+            ("response_headers", &self.response_headers, Toward::Client),
+        ] {
+            for (name, problem, remedy) in rules.mistakes(toward) {
+                add(&format!("{table}.{name}"), problem, remedy);
+            }
+        }
+        let origins = self.cors_origins.as_deref().unwrap_or_default();
+        wrong_origins(&format!("{key}.cors_origins"), origins, mistakes);
     }
 }
 
@@ -365,7 +380,9 @@ pub(crate) mod tests {
               {"path": "/c", "upstream": "home", "auth": "none", "roles": ["staff"], "timeout": "0s"},
               {"path": "/d", "upstream": "home", "host": "https://x"},
               {"path": "/e", "upstream": "home", "methods": "get,post"},
-              {"path": "/e", "upstream": "home", "methods": ["POST", "GET"]}]"#,
+              {"path": "/e", "upstream": "home", "methods": ["POST", "GET"]},
+              {"path": "/f", "upstream": "home", "cors_origins": ["http://a", "http://a/"],
+               "request_headers": {"set": {"x-user-id": "7"}}, "response_headers": {"remove": ["connection"]}}]"#,
         );
         config.cors_origins = ["*", "http://localhost:3000/", "localhost", "http://x:80"]
             .map(str::to_owned)
@@ -396,6 +413,9 @@ pub(crate) mod tests {
                 "gateway.routes[3].timeout",
                 "gateway.routes[4].host",
                 "gateway.routes[6]",
+                "gateway.routes[7].request_headers.set.x-user-id",
+                "gateway.routes[7].response_headers.remove",
+                "gateway.routes[7].cors_origins[1]",
                 "gateway.upstreams.identity",
             ]
         );

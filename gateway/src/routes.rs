@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix_web::http::Method;
 
 use crate::config::{Auth, Config, Purpose, RouteConfig, Stale};
+use crate::header_rules::{RequestRules, ResponseRules};
 use crate::path;
 
 /// The largest body that the endpoints for logging in and the like take.
@@ -99,6 +100,10 @@ pub(crate) struct Route {
     pub(crate) body_limit: u64,
     pub(crate) timeout: Duration,
     pub(crate) strip_prefix: bool,
+    /// The origins whose pages may read answers, instead of the gateway's.
+    pub(crate) origins: Option<Vec<String>>,
+    pub(crate) request_rules: RequestRules,
+    pub(crate) response_rules: ResponseRules,
     pub(crate) purpose: Purpose,
 }
 
@@ -131,6 +136,8 @@ pub(crate) struct Table {
     root: Node,
     /// Most tables name no host, and then nobody looks at it.
     names_hosts: bool,
+    /// Whether any route names origins of its own.
+    names_origins: bool,
 }
 
 impl Table {
@@ -148,6 +155,7 @@ impl Table {
 
     fn add(&mut self, config: &RouteConfig, upstream: Option<usize>) {
         let key = Key::of(config);
+        self.names_origins |= config.cors_origins.is_some();
         let route = Arc::new(Route {
             name: if key.path.is_empty() {
                 "/".to_owned()
@@ -162,6 +170,9 @@ impl Table {
             body_limit: config.body_limit,
             timeout: config.timeout,
             strip_prefix: config.strip_prefix,
+            origins: config.cors_origins.clone(),
+            request_rules: RequestRules::compile(&config.request_headers),
+            response_rules: ResponseRules::compile(&config.response_headers),
             purpose: config.purpose,
         });
         let mut node = &mut self.root;
@@ -191,6 +202,11 @@ impl Table {
         if methods.contains(&Method::GET) {
             by_method.add(&Method::HEAD, &route);
         }
+    }
+
+    /// Whether any route names origins of its own.
+    pub(crate) fn names_origins(&self) -> bool {
+        self.names_origins
     }
 
     /// The route of the longest prefix of `path` (a normal one) that is routed at all for `host`: there, one that names

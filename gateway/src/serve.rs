@@ -21,6 +21,7 @@ use crate::events::Events;
 use crate::proxy::Passage;
 use crate::routes::{Found, Route};
 use crate::state::{State, View, Views};
+use crate::tunnel::Handshake;
 use crate::web_app::WebApp;
 use crate::{admission, cookie, cors, headers, path, policy};
 
@@ -82,7 +83,7 @@ impl Worker {
             let allow = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
             return Err(Problem::method_not_allowed(method.as_str(), allow));
         }
-        let host = headers::host(request).ok_or_else(|| {
+        let host = headers::host(request.head()).ok_or_else(|| {
             Problem::bad_request("bad_host", "The Host header is not a host name and perhaps a port.")
         })?;
         let path = path::normalise(request.uri().path())?;
@@ -112,9 +113,11 @@ impl Worker {
             return Err(ProxyError::TooLarge(route.body_limit).into());
         }
         if cookie::is_asked_for(request.headers()) {
-            cookie::check(request.headers(), host, &view.state.origins)?;
+            cookie::check(request.headers(), host, view.state.origins_of(&route))?;
         }
-        let caller = admission::admit(&self.gateway.verifier, &route, request.headers()).await?;
+        let handshake = Handshake::of(request, route.auth)?;
+        let beside = handshake.as_ref().and_then(Handshake::token);
+        let caller = admission::admit(&self.gateway.verifier, &route, request.headers(), beside).await?;
         if let Some(caller) = &caller {
             see(request, &route, Some(&caller.claims));
             policy::check(&route, &caller.claims)?;
@@ -138,6 +141,9 @@ impl Worker {
             host,
             path,
             body_timeout: view.state.body_timeout,
+            handshake: handshake.as_ref(),
+            verifier: &self.gateway.verifier,
+            events: &self.gateway.events,
         };
         Ok(passage.forward(pool, payload.take()).await?)
     }

@@ -6,11 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::dev::RequestHead;
+use actix_web::http::{Method, header};
 use arc_swap::{ArcSwap, Cache};
 
 use crate::config::{self, Config};
-use crate::routes::{self, Table};
+use crate::routes::{self, Found, Route, Table};
 use crate::upstream::{Pool, Upstream};
+use crate::{headers, path};
 
 /// Everything that requests go by and that a reload replaces. It never changes: the next one takes its place.
 pub(crate) struct State {
@@ -19,7 +22,7 @@ pub(crate) struct State {
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     /// What the upstreams were made from.
     described: BTreeMap<String, config::Upstream>,
-    /// The origins whose pages may read answers.
+    /// The origins whose pages may read answers, where a route says nothing else.
     pub(crate) origins: Vec<String>,
     /// The longest pause between two pieces of a body.
     pub(crate) body_timeout: Duration,
@@ -53,6 +56,30 @@ impl State {
             connect_timeout: config.connect_timeout,
             idle_timeout: config.idle_timeout,
         })
+    }
+
+    /// The origins whose pages may read answers of `route`.
+    pub(crate) fn origins_of<'a>(&'a self, route: &'a Route) -> &'a [String] {
+        route.origins.as_ref().unwrap_or(&self.origins)
+    }
+
+    /// The origins whose pages may read the answer to `request`, or, when it is a preflight, to the request that it is
+    /// about.
+    pub(crate) fn origins_for(&self, request: &RequestHead) -> &[String] {
+        if !self.table.names_origins() {
+            return &self.origins;
+        }
+        let asked = request.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let asked = asked.filter(|_| request.method == Method::OPTIONS);
+        let method = asked.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+        let (host, path) = (headers::host(request), path::normalise(request.uri.path()));
+        let (Some(host), Ok(path)) = (host, path) else {
+            return &self.origins;
+        };
+        match self.table.find(host, method.as_ref().unwrap_or(&request.method), &path) {
+            Found::Route(route) => self.origins_of(route),
+            Found::OtherMethods(_) | Found::Nothing => &self.origins,
+        }
     }
 
     fn same_upstream(&self, name: &str, described: &config::Upstream) -> Option<Arc<Upstream>> {

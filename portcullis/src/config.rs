@@ -5,7 +5,7 @@ use std::path::Path;
 use portcullis_client::{FollowerConfig, wire::scope};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use service_kit::config::{Mistake, load, overrides};
+use service_kit::config::{Layers, Mistake, load, overrides};
 
 use crate::data::DataDirectory;
 use crate::role::Role;
@@ -36,9 +36,15 @@ pub enum Missing {
 impl Config {
     /// Reads the defaults, `file` and the environment, and fills in what the data directory has.
     pub fn read(file: Option<&Path>, data: &DataDirectory, missing: Missing) -> anyhow::Result<Self> {
-        let mut config: Self = load(DEFAULTS, file, overrides())?;
+        Ok(Self::read_layers(file, data, missing)?.0)
+    }
+
+    /// The same, and the layers that it was read from.
+    pub fn read_layers(file: Option<&Path>, data: &DataDirectory, missing: Missing) -> anyhow::Result<(Self, Layers)> {
+        let layers = Layers::join(DEFAULTS, file, overrides())?;
+        let mut config: Self = layers.read()?;
         config.fill(data, missing)?;
-        Ok(config)
+        Ok((config, layers))
     }
 
     /// The defaults alone, for `data`: what tests begin with.

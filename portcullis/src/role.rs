@@ -1,10 +1,12 @@
 //! Starting roles: one of them, or all of them in this process.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use anyhow::Context;
-use portcullis_gateway::Upstream;
+use portcullis_gateway::{Reloader, Upstream};
+use service_kit::config::Mistake;
 use service_kit::{Clock, Running};
 
 use crate::config::Config;
@@ -45,10 +47,7 @@ impl fmt::Display for Role {
 pub async fn start(role: Role, config: &Config, clock: Clock) -> anyhow::Result<Running> {
     let config = config.clone();
     match role {
-        Role::Gateway => {
-            let follower = config.follower(&config.gateway.client_id, &config.gateway.client_secret);
-            portcullis_gateway::start(config.gateway, follower, clock).await
-        }
+        Role::Gateway => start_gateway(&config, clock, BTreeMap::new()).map(|(running, _)| running),
         Role::Identity => {
             let follower = config.follower(&config.identity.client_id, &config.identity.client_secret);
             portcullis_identity::start(config.identity, follower, clock).await
@@ -60,6 +59,43 @@ pub async fn start(role: Role, config: &Config, clock: Clock) -> anyhow::Result<
         }
     }
     .with_context(|| format!("the {role} role could not start"))
+}
+
+/// Starts the gateway, in front of `built_in` upstreams that take the place of those that `config` describes.
+fn start_gateway(
+    config: &Config,
+    clock: Clock,
+    built_in: BTreeMap<String, Upstream>,
+) -> anyhow::Result<(Running, GatewayReloader)> {
+    let follower = config.follower(&config.gateway.client_id, &config.gateway.client_secret);
+    let mut gateway = config.gateway.clone();
+    gateway.upstreams.extend(built_in.clone());
+    let (running, reloader) = portcullis_gateway::start_reloadable(&gateway, follower, clock)?;
+    Ok((running, GatewayReloader { reloader, built_in }))
+}
+
+/// Starts the gateway alone; returns once it listens.
+pub fn start_gateway_alone(config: &Config, clock: Clock) -> anyhow::Result<(Running, GatewayReloader)> {
+    start_gateway(config, clock, BTreeMap::new()).context("the gateway role could not start")
+}
+
+/// Replaces what a running gateway goes by.
+#[derive(Clone, Debug)]
+pub struct GatewayReloader {
+    reloader: Reloader,
+    built_in: BTreeMap<String, Upstream>,
+}
+
+impl GatewayReloader {
+    /// Makes the section `[gateway]` of `config` count for requests that begin from now on.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; nothing has changed then.
+    pub fn reload(&self, config: &Config) -> Result<(), Vec<Mistake>> {
+        let mut gateway = config.gateway.clone();
+        gateway.upstreams.extend(self.built_in.clone());
+        self.reloader.reload(&gateway)
+    }
 }
 
 /// All roles in one process. They talk HTTP over loopback with service tokens, as they would in separate containers.
@@ -74,6 +110,8 @@ pub struct All {
     pub token: Running,
     /// The example protected service.
     pub home: Running,
+    /// Replaces what the gateway goes by.
+    pub reloader: GatewayReloader,
 }
 
 impl All {
@@ -90,18 +128,18 @@ impl All {
         config.token.url = own(&token)?;
         let identity = start(Role::Identity, &config, clock.clone()).await?;
         let home = start(Role::Home, &config, clock.clone()).await?;
+        let mut built_in = BTreeMap::new();
         for (name, role) in [("token", &token), ("identity", &identity), ("home", &home)] {
-            config
-                .gateway
-                .upstreams
-                .insert(name.to_owned(), Upstream::of(vec![own(role)?]));
+            built_in.insert(name.to_owned(), Upstream::of(vec![own(role)?]));
         }
-        let gateway = start(Role::Gateway, &config, clock).await?;
+        let gateway = start_gateway(&config, clock, built_in);
+        let (gateway, reloader) = gateway.context("the gateway role could not start")?;
         let all = Self {
             gateway,
             identity,
             token,
             home,
+            reloader,
         };
         let ready = async {
             for role in [&all.token, &all.identity, &all.home, &all.gateway] {

@@ -1,11 +1,12 @@
 //! Configuration in three layers, later ones winning: the defaults beside the code, the operator's file, the environment.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use config::{Config, ConfigError, Environment, File, FileFormat};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use serde_json::Value;
 
 /// What is wrong with a configuration: where, which key, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -55,42 +56,104 @@ const PREFIX: &str = "PORTCULLIS_";
 
 /// Joins `defaults` (TOML), the operator's `file` and `environment` (see [`overrides`]), and reads a `T` from them.
 ///
-/// A variable `PORTCULLIS_<SECTION>__<KEY>_FILE` names a file that holds the value of the key, without the line's end.
-///
 /// # Errors
-/// The first mistake found: a file that cannot be read or parsed, a key that is unknown or has a value of the wrong kind.
+/// Those of [`Layers::join`] and [`Layers::read`].
 pub fn load<T: DeserializeOwned>(
     defaults: &str,
     file: Option<&Path>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<T, Mistake> {
-    let mut layers = Config::builder().add_source(File::from_str(defaults, FileFormat::Toml));
-    if let Some(path) = file {
-        let text = std::fs::read_to_string(path).map_err(|error| Mistake {
-            place: path.display().to_string(),
-            problem: format!("cannot be read: {error}"),
-            remedy:
-                "Name a file that exists and that this user may read, or leave --config and PORTCULLIS_CONFIG unset."
-                    .to_owned(),
-        })?;
-        toml_syntax(&text, path)?;
-        layers = layers.add_source(File::from(PathBuf::from(path)).format(FileFormat::Toml));
-    }
-    let variables = with_files_read(environment)?;
-    layers
-        .add_source(
-            Environment::with_prefix("PORTCULLIS")
-                .prefix_separator("_")
-                .separator("__")
-                .source(Some(variables.clone())),
-        )
-        .build()
-        .and_then(Config::try_deserialize)
-        .map_err(|error| Mistake {
-            place: place(&error, file, &variables),
-            problem: error.to_string(),
-            remedy: "Every key, with its meaning and default, is listed by `portcullis defaults`.".to_owned(),
+    Layers::join(defaults, file, environment)?.read()
+}
+
+/// The layers of a configuration, joined: every key with the value that counts, secrets among them.
+pub struct Layers {
+    joined: Config,
+    file: Option<PathBuf>,
+    variables: HashMap<String, String>,
+}
+
+impl Layers {
+    /// Joins `defaults` (TOML), the operator's `file` and `environment` (see [`overrides`]).
+    ///
+    /// A variable `PORTCULLIS_<SECTION>__<KEY>_FILE` names a file that holds the value of the key, without the line's end.
+    ///
+    /// # Errors
+    /// When a file cannot be read or parsed.
+    pub fn join(
+        defaults: &str,
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Mistake> {
+        let mut layers = Config::builder().add_source(File::from_str(defaults, FileFormat::Toml));
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(|error| Mistake {
+                place: path.display().to_string(),
+                problem: format!("cannot be read: {error}"),
+                remedy:
+                    "Name a file that exists and that this user may read, or leave --config and PORTCULLIS_CONFIG unset."
+                        .to_owned(),
+            })?;
+            toml_syntax(&text, path)?;
+            layers = layers.add_source(File::from(PathBuf::from(path)).format(FileFormat::Toml));
+        }
+        let variables = with_files_read(environment)?;
+        let environment = Environment::with_prefix("PORTCULLIS")
+            .prefix_separator("_")
+            .separator("__")
+            .source(Some(variables.clone()));
+        let joined = layers.add_source(environment).build();
+        Ok(Self {
+            joined: joined.map_err(|error| mistake(&error, file, &variables))?,
+            file: file.map(Path::to_owned),
+            variables,
         })
+    }
+
+    /// Reads a `T` from them.
+    ///
+    /// # Errors
+    /// The first mistake found: a key that is unknown or has a value of the wrong kind.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Mistake> {
+        let read = self.joined.clone().try_deserialize();
+        read.map_err(|error| mistake(&error, self.file.as_deref(), &self.variables))
+    }
+
+    /// The keys (dotted, as in `gateway.listen`) that have another value in `other`, or are only in one of the two.
+    #[must_use]
+    pub fn differing(&self, other: &Self) -> Vec<String> {
+        let mut keys = Vec::new();
+        differing("", &self.values(), &other.values(), &mut keys);
+        keys
+    }
+
+    fn values(&self) -> Value {
+        // Every value that TOML and variables can hold is one that JSON can.
+        self.joined.clone().try_deserialize().unwrap_or_default()
+    }
+}
+
+fn differing(key: &str, one: &Value, other: &Value, keys: &mut Vec<String>) {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+            for name in names {
+                let dot = if key.is_empty() { "" } else { "." };
+                let value = |table: &'_ serde_json::Map<String, Value>| table.get(name).cloned().unwrap_or_default();
+                differing(&format!("{key}{dot}{name}"), &value(one), &value(other), keys);
+            }
+        }
+        _ if one == other => {}
+        _ => keys.push(key.to_owned()),
+    }
+}
+
+fn mistake(error: &ConfigError, file: Option<&Path>, variables: &HashMap<String, String>) -> Mistake {
+    Mistake {
+        place: place(error, file, variables),
+        problem: error.to_string(),
+        remedy: "Every key, with its meaning and default, is listed by `portcullis defaults`.".to_owned(),
+    }
 }
 
 /// The layer that a mistake was made in: a variable that names the key in question, else the operator's file.
@@ -222,6 +285,22 @@ mod tests {
         let wrong = with(&[("PORTCULLIS_GATEWAY__PORT", "seven")]).unwrap_err();
         assert!(wrong.problem.contains("gateway.port"), "{wrong}");
         assert_eq!(wrong.place, "PORTCULLIS_GATEWAY__PORT");
+    }
+
+    #[test]
+    fn two_configurations_differ_in_the_keys_that_have_other_values() {
+        let layers = |variables: &[(&str, &str)]| {
+            let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            Layers::join(DEFAULTS, None, variables).unwrap()
+        };
+        let one = layers(&[("PORTCULLIS_GATEWAY__PORT", "7"), ("PORTCULLIS_GATEWAY__TLS__KEY", "k")]);
+        let other = layers(&[("PORTCULLIS_GATEWAY__PORT", "8"), ("PORTCULLIS_GATEWAY__SECRET", "s")]);
+        assert_eq!(
+            one.differing(&other),
+            ["gateway.port", "gateway.secret", "gateway.tls"],
+            "a table that is not there has no keys to name"
+        );
+        assert!(one.differing(&one).is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Response};
 
-use crate::helpers::{ORIGIN, TestApp, spawn};
+use crate::helpers::{ORIGIN, TestApp, route, spawn, spawn_with};
 
 async fn preflight(app: &TestApp, path: &str, origin: &str, headers: &str) -> Response {
     let request = app.request(Method::OPTIONS, path).header("origin", origin);
@@ -162,4 +162,93 @@ async fn every_answer_has_the_security_headers_and_the_upstream_may_set_its_own(
     let response = app.get("/open").await;
     assert_eq!(response.headers()["x-frame-options"], "SAMEORIGIN");
     assert_eq!(response.headers()["referrer-policy"], "same-origin");
+}
+
+#[actix_web::test]
+async fn a_route_may_name_its_own_origins_instead_and_every_answer_of_it_goes_by_them() {
+    const PARTNER: &str = "https://partner.example";
+    let app = spawn_with(|config| {
+        config.routes.extend([
+            route(&format!(
+                r#"{{"path": "/partner", "upstream": "echo", "auth": "none", "cors_origins": ["{PARTNER}"], "body_limit": 10}}"#
+            )),
+            route(&format!(
+                r#"{{"path": "/partner/down", "upstream": "nobody", "auth": "none", "cors_origins": ["{PARTNER}"]}}"#
+            )),
+            route(&format!(r#"{{"path": "/partner/private", "upstream": "echo", "cors_origins": ["{PARTNER}"]}}"#)),
+            route(r#"{"path": "/nobody", "upstream": "echo", "auth": "none", "cors_origins": []}"#),
+            route(&format!(
+                r#"{{"path": "/mixed", "upstream": "echo", "auth": "none", "methods": ["POST"], "cors_origins": ["{PARTNER}"]}}"#
+            )),
+            route(r#"{"path": "/mixed", "upstream": "echo", "auth": "none", "methods": ["GET"]}"#),
+        ]);
+    })
+    .await;
+    let allowed = async |method: Method, path: &str, origin: &'static str| {
+        let request = app
+            .request(method, path)
+            .header("origin", origin)
+            .body("more than ten bytes");
+        let answer = request.send().await.unwrap();
+        let allowed = answer.headers().get("access-control-allow-origin");
+        assert!(allowed.is_none_or(|allowed| allowed == origin));
+        (answer.status().as_u16(), allowed.is_some())
+    };
+    for (path, status) in [
+        ("/partner/x", 413),
+        ("/partner/down", 503),
+        ("/partner/private", 401),
+        ("/partner/%2f", 400),
+    ] {
+        let is_routed = status != 400;
+        assert_eq!(
+            allowed(Method::POST, path, PARTNER).await,
+            (status, is_routed),
+            "{path}"
+        );
+        assert_eq!(
+            allowed(Method::POST, path, ORIGIN).await,
+            (status, !is_routed),
+            "{path}"
+        );
+    }
+    for (path, partner, ours) in [
+        ("/open", false, true),
+        ("/nobody", false, false),
+        ("/nothing", false, true),
+    ] {
+        assert_eq!(allowed(Method::POST, path, PARTNER).await.1, partner, "{path}");
+        assert_eq!(allowed(Method::POST, path, ORIGIN).await.1, ours, "{path}");
+    }
+    // A preflight is about the request that it announces.
+    for (path, method, partner, ours) in [
+        ("/partner", "POST", true, false),
+        ("/partner/private", "DELETE", true, false),
+        ("/mixed", "POST", true, false),
+        ("/mixed", "GET", false, true),
+        ("/mixed", "PUT", false, true),
+        ("/nobody", "GET", false, false),
+    ] {
+        for (origin, expected) in [(PARTNER, partner), (ORIGIN, ours)] {
+            let request = app.request(Method::OPTIONS, path).header("origin", origin);
+            let answer = request
+                .header("access-control-request-method", method)
+                .send()
+                .await
+                .unwrap();
+            let headers = answer.headers();
+            assert_eq!(
+                (
+                    answer.status().as_u16(),
+                    headers["vary"].to_str().unwrap().contains("Origin")
+                ),
+                (200, true)
+            );
+            assert_eq!(
+                headers.contains_key("access-control-allow-origin"),
+                expected,
+                "{method} {path} {origin}"
+            );
+        }
+    }
 }

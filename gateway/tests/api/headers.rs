@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use tokio::io::AsyncWriteExt;
 
-use crate::helpers::{listener, odd, read_head, spawn, spawn_with};
+use crate::helpers::{listener, odd, parse, read_head, route, spawn, spawn_with};
 
 #[actix_web::test]
 async fn identity_headers_of_the_client_never_arrive_in_any_spelling() {
@@ -148,4 +148,45 @@ async fn a_request_has_one_id_and_one_trace_on_all_its_way() {
     let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
     let seen: Value = response.json().await.unwrap();
     assert_eq!(seen["headers"]["x-request-id"], json!([id]));
+}
+
+#[actix_web::test]
+async fn a_route_sets_and_removes_headers_in_both_directions_and_no_client_can_say_otherwise() {
+    let app = spawn_with(|config| {
+        config.routes.push(route(
+            r#"{"path": "/ruled", "upstream": "echo", "auth": "none",
+                "request_headers": {"set": {"X-Tenant": "acme", "Authorization": "Basic dTpw"}, "remove": ["X-Debug", "accept-language"]},
+                "response_headers": {"set": {"Cache-Control": "no-store", "X-Frame-Options": "SAMEORIGIN", "Server": "us"},
+                                     "remove": ["x-frame-options", "content-type"]}}"#,
+        ));
+    })
+    .await;
+    let sent = "GET /ruled HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\nX-Tenant: other\r\nx_tenant: other\r\n\
+                X.Tenant: other\r\nx-debug: 1\r\nX_Debug: 1\r\nAccept-Language: de\r\nAuthorization: Bearer mine\r\n\
+                X-Kept: yes\r\n\r\n";
+    let answer = app.raw(sent.as_bytes()).await;
+    let (status, seen) = parse(&answer);
+    assert_eq!(status, 200);
+    let arrived = &seen["headers"];
+    assert_eq!(arrived["x-tenant"], json!(["acme"]));
+    assert_eq!(arrived["authorization"], json!(["Basic dTpw"]));
+    assert_eq!(arrived["x-kept"], json!(["yes"]));
+    for gone in ["x_tenant", "x.tenant", "x-debug", "x_debug", "accept-language"] {
+        assert!(arrived[gone].is_null(), "{gone}: {arrived}");
+    }
+    let head = answer.split("\r\n\r\n").next().unwrap().to_ascii_lowercase();
+    let lines: Vec<&str> = head.lines().collect();
+    for line in ["cache-control: no-store", "server: us", "x-frame-options: sameorigin"] {
+        assert_eq!(
+            lines.iter().filter(|known| **known == line).count(),
+            1,
+            "{line}: {head}"
+        );
+    }
+    assert!(!head.contains("\r\ncontent-type:"), "{head}");
+    let (_, seen) = app.raw_get("/open", "X-Tenant: other\r\nx-debug: 1\r\n").await;
+    assert_eq!(
+        (&seen["headers"]["x-tenant"], &seen["headers"]["x-debug"]),
+        (&json!(["other"]), &json!(["1"]))
+    );
 }

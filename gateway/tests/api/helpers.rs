@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use portcullis_client::{FollowerConfig, VerifierConfig};
-use portcullis_gateway::{Config, RouteConfig, Upstream};
+use portcullis_gateway::{Config, Reloader, RouteConfig, Upstream};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -34,6 +34,9 @@ pub(crate) struct TestApp {
     pub(crate) echo: Echo,
     pub(crate) http: reqwest::Client,
     pub(crate) running: Running,
+    pub(crate) reloader: Reloader,
+    /// What it was started with.
+    pub(crate) config: Config,
 }
 
 /// An upstream that answers with what it received.
@@ -148,6 +151,7 @@ pub(crate) fn config(echo: SocketAddr) -> Config {
         cors_origins: vec![ORIGIN.to_owned()],
         web_root: PathBuf::new(),
         access_log: true,
+        tls: None,
         max_connections: 1000,
         max_event_streams: 500,
         header_timeout: Duration::from_secs(5),
@@ -175,7 +179,12 @@ pub(crate) async fn spawn_unsynced(
     let echo = Echo::start();
     let mut config = config(echo.address);
     change(&mut config);
-    let running = start(config, issuer.address, max_staleness).await.unwrap();
+    let (running, reloader) = portcullis_gateway::start_reloadable(
+        &config,
+        follower(&config, issuer.address, max_staleness),
+        Clock::system(),
+    )
+    .unwrap();
     let http = reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
@@ -188,12 +197,19 @@ pub(crate) async fn spawn_unsynced(
         echo,
         http,
         running,
+        reloader,
+        config,
     }
 }
 
 /// Starts the gateway with `config`, which follows the issuer at `issuer`.
 pub(crate) async fn start(config: Config, issuer: SocketAddr, max_staleness: Duration) -> anyhow::Result<Running> {
-    let follower = FollowerConfig {
+    let follower = follower(&config, issuer, max_staleness);
+    portcullis_gateway::start(config, follower, Clock::system()).await
+}
+
+fn follower(config: &Config, issuer: SocketAddr, max_staleness: Duration) -> FollowerConfig {
+    FollowerConfig {
         token_url: url(issuer),
         client_id: config.client_id.clone(),
         client_secret: config.client_secret.clone(),
@@ -204,8 +220,7 @@ pub(crate) async fn start(config: Config, issuer: SocketAddr, max_staleness: Dur
             max_staleness,
             cache_size: 100,
         },
-    };
-    portcullis_gateway::start(config, follower, Clock::system()).await
+    }
 }
 
 impl TestApp {

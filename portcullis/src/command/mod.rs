@@ -24,6 +24,7 @@ use service_kit::Clock;
 
 use crate::config::{Config, DEFAULTS, Missing};
 use crate::data::DataDirectory;
+use crate::reload::Source;
 use crate::role::Role;
 
 /// Users, tokens and a gate for your HTTP services.
@@ -79,15 +80,19 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let data = DataDirectory::from_environment();
     let clock = Clock::system();
     let file = arguments.config.as_deref();
+    let source = || Source {
+        file: arguments.config.clone(),
+        data: data.clone(),
+    };
     let read = |missing| Config::read(file, &data, missing);
     let users = || with_store(&data, read, |config| &config.identity.database_url);
     let sessions = || with_store(&data, read, |config| &config.token.store_url);
     match arguments.command.unwrap_or(Command::Up) {
-        Command::Up => serve::up(read(Missing::Make)?, &data, clock).await?,
-        Command::Gateway => serve::one(Role::Gateway, &read(Missing::Leave)?, clock).await?,
-        Command::Identity => serve::one(Role::Identity, &read(Missing::Leave)?, clock).await?,
-        Command::Token => serve::one(Role::Token, &read(Missing::Leave)?, clock).await?,
-        Command::Home => serve::one(Role::Home, &read(Missing::Leave)?, clock).await?,
+        Command::Up => serve::up(source(), clock).await?,
+        Command::Gateway => serve::one(Role::Gateway, source(), clock).await?,
+        Command::Identity => serve::one(Role::Identity, source(), clock).await?,
+        Command::Token => serve::one(Role::Token, source(), clock).await?,
+        Command::Home => serve::one(Role::Home, source(), clock).await?,
         Command::Createsuperuser(arguments) => users::create(arguments, true, &users()?, clock).await?,
         Command::Users(command) => users::run(command, &users()?, clock).await?,
         Command::Keys(command) => keys::run(command, &sessions()?, clock).await?,

@@ -3,25 +3,29 @@
 use anyhow::bail;
 use service_kit::config::Mistake;
 use service_kit::{Clock, logging};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::Config;
-use crate::data::DataDirectory;
+use crate::config::Missing;
+use crate::reload::{Reload, Source};
 use crate::role::{self, All, Role};
 
 /// Everything in one process, until it is told to stop.
-pub(super) async fn up(config: Config, data: &DataDirectory, clock: Clock) -> anyhow::Result<()> {
+pub(super) async fn up(source: Source, clock: Clock) -> anyhow::Result<()> {
     logging::start();
-    refuse(&config.mistakes(&Role::ALL))?;
-    let mut stop = Stop::listen()?;
-    let all = All::start(config, clock).await?;
+    let (mut stop, hangup) = (Stop::listen()?, signal(SignalKind::hangup())?);
+    let found = source.read(Missing::Make)?;
+    refuse(&found.config.mistakes(&Role::ALL))?;
+    let data = source.data.path().display().to_string();
+    let all = All::start(found.config.clone(), clock.clone()).await?;
+    let reload = Reload::new(source, &Role::ALL, found, all.reloader.clone(), clock);
+    tokio::spawn(reload.run(hangup));
     let url = all.gateway.url();
     say!(
         "\nPortcullis is ready: {url}   (data in {})\n\nOpen it in a browser or, in another terminal:\n\n  \
          curl -H 'Content-Type: application/json' {url}/api/auth/register \\\n    \
          -d '{{\"username\":\"ada\",\"email\":\"ada@example.com\",\"password\":\"correct horse\"}}'\n  \
          curl -H 'Authorization: Bearer PASTE-THE-ACCESS-TOKEN' {url}/home\n",
-        data.path().display(),
+        data,
     );
     stop.wait().await;
     tokio::select! {
@@ -32,17 +36,32 @@ pub(super) async fn up(config: Config, data: &DataDirectory, clock: Clock) -> an
 }
 
 /// One role, until it is told to stop.
-pub(super) async fn one(role: Role, config: &Config, clock: Clock) -> anyhow::Result<()> {
+pub(super) async fn one(role: Role, source: Source, clock: Clock) -> anyhow::Result<()> {
     logging::start();
-    refuse(&config.mistakes(&[role]))?;
-    let mut stop = Stop::listen()?;
-    let running = role::start(role, config, clock).await?;
+    let (mut stop, hangup) = (Stop::listen()?, signal(SignalKind::hangup())?);
+    let found = source.read(Missing::Leave)?;
+    refuse(&found.config.mistakes(&[role]))?;
+    let running = if role == Role::Gateway {
+        let (running, reloader) = role::start_gateway_alone(&found.config, clock.clone())?;
+        tokio::spawn(Reload::new(source, &[Role::Gateway], found, reloader, clock).run(hangup));
+        running
+    } else {
+        tokio::spawn(without_reload(role, hangup));
+        role::start(role, &found.config, clock).await?
+    };
     stop.wait().await;
     tokio::select! {
         () = running.stop() => {}
         () = stop.wait() => log::warn!("told to stop twice: stopping at once"),
     }
     Ok(())
+}
+
+/// What a supervisor sends to every process alike must not end one that has nothing to reload.
+async fn without_reload(role: Role, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        log::warn!(role:%; "nothing was reloaded: the configuration of this role counts from a restart on");
+    }
 }
 
 /// Fails with all of `mistakes`, if there are any.
@@ -56,8 +75,8 @@ pub(super) fn refuse(mistakes: &[Mistake]) -> anyhow::Result<()> {
 
 /// SIGTERM (a supervisor) and SIGINT (Ctrl-C).
 struct Stop {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Stop {

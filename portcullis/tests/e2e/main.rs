@@ -12,6 +12,7 @@ mod killed;
 mod operator;
 mod outage;
 mod process;
+mod reload;
 mod replicas;
 mod rotation;
 mod service_accounts;

@@ -1,0 +1,90 @@
+//! Replacing what a running gateway goes by.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use service_kit::config::Mistake;
+
+use crate::config::Config;
+use crate::serve::Gateway;
+use crate::state::State;
+
+/// The keys of `[gateway]`, with all that is below them, which a reload replaces. The others need a restart.
+const RELOADED: [&str; 6] = [
+    "body_timeout",
+    "connect_timeout",
+    "cors_origins",
+    "idle_timeout",
+    "routes",
+    "upstreams",
+];
+
+/// Whether a reload makes a change of `key` (dotted, as in `gateway.routes`) count.
+#[must_use]
+pub fn is_reloaded(key: &str) -> bool {
+    let name = key.strip_prefix("gateway.").and_then(|rest| rest.split('.').next());
+    name.is_some_and(|name| RELOADED.contains(&name))
+}
+
+/// Replaces the configuration of a running gateway, as far as [`is_reloaded`] says.
+#[derive(Clone)]
+pub struct Reloader {
+    state: Arc<ArcSwap<State>>,
+}
+
+impl Reloader {
+    pub(crate) fn of(gateway: &Gateway) -> Self {
+        Self {
+            state: Arc::clone(&gateway.state),
+        }
+    }
+
+    /// Makes `config` count for every request that begins from now on. Those that have begun end as they began, and
+    /// upstreams that are described as before keep their connections.
+    ///
+    /// # Errors
+    /// Everything that is wrong with `config`; nothing has changed then.
+    pub fn reload(&self, config: &Config) -> Result<(), Vec<Mistake>> {
+        let mistakes = config.mistakes();
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let state = State::new(config, Some(&self.state.load())).map_err(|error| {
+            let remedy = "Look at the targets of gateway.upstreams.";
+            vec![Mistake::in_key("gateway", format_args!("{error:#}"), remedy)]
+        })?;
+        self.state.store(Arc::new(state));
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Reloader {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Reloader")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_listed_is_reloaded() {
+        for key in [
+            "gateway.routes",
+            "gateway.upstreams.home.targets",
+            "gateway.cors_origins",
+        ] {
+            assert!(is_reloaded(key), "{key}");
+        }
+        for key in [
+            "gateway.listen",
+            "gateway",
+            "gateway.routes_of_others",
+            "token.routes",
+            "routes",
+        ] {
+            assert!(!is_reloaded(key), "{key}");
+        }
+    }
+}
