@@ -23,8 +23,10 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// The scheme clients speak to us.
-const SCHEME: &str = "http";
+/// The scheme that the client of `request` speaks to us.
+pub(crate) fn scheme(request: &HttpRequest) -> &'static str {
+    if request.app_config().secure() { "https" } else { "http" }
+}
 
 /// The host that `request` is for: of an absolute target, else of `Host` (RFC 9112 section 3.2.2). `None` when it is not
 /// one that could be passed on without quoting, or when both are there and differ; empty when there is none, as HTTP/1.0
@@ -122,7 +124,8 @@ pub(crate) fn toward_upstream(request: &HttpRequest, host: &str, route: &Route, 
         set(header::AUTHORIZATION, authorization.to_str().unwrap_or_default());
     }
     set(X_REQUEST_ID, &RequestId::of(request));
-    set(X_FORWARDED_PROTO, SCHEME);
+    let scheme = scheme(request);
+    set(X_FORWARDED_PROTO, scheme);
     if !host.is_empty() {
         set(X_FORWARDED_HOST, host);
     }
@@ -130,7 +133,7 @@ pub(crate) fn toward_upstream(request: &HttpRequest, host: &str, route: &Route, 
     if let Some(client) = client {
         set(X_FORWARDED_FOR, &client.to_string());
     }
-    set(header::FORWARDED, &forwarded(client, host));
+    set(header::FORWARDED, &forwarded(client, host, scheme));
     if !traced {
         set(TRACEPARENT, &new_trace());
     }
@@ -149,16 +152,16 @@ fn roles(roles: &[String]) -> String {
 }
 
 /// RFC 7239 section 4; colons and brackets need quotes.
-fn forwarded(client: Option<std::net::IpAddr>, host: &str) -> String {
+fn forwarded(client: Option<std::net::IpAddr>, host: &str, scheme: &str) -> String {
     let client = match client {
         Some(std::net::IpAddr::V4(address)) => address.to_string(),
         Some(std::net::IpAddr::V6(address)) => format!("\"[{address}]\""),
         None => "unknown".to_owned(),
     };
     if host.is_empty() {
-        format!("for={client};proto={SCHEME}")
+        format!("for={client};proto={scheme}")
     } else {
-        format!("for={client};host=\"{host}\";proto={SCHEME}")
+        format!("for={client};host=\"{host}\";proto={scheme}")
     }
 }
 
@@ -299,9 +302,9 @@ pub(crate) fn toward_client(received: &HeaderMap, route: &Route, headers: &mut I
     route.response_rules.apply(headers);
 }
 
-/// Whether the client understands chunks (RFC 9112 section 7.1).
+/// Whether the client understands chunks (RFC 9112 section 7.1), or has frames for what has no length.
 pub(crate) fn takes_chunks(request: &HttpRequest) -> bool {
-    request.version() == Version::HTTP_11
+    request.version() >= Version::HTTP_11
 }
 
 #[cfg(test)]
@@ -368,7 +371,7 @@ mod tests {
     #[test]
     fn an_ipv6_client_is_quoted() {
         assert_eq!(
-            forwarded(Some(std::net::Ipv6Addr::LOCALHOST.into()), "a:80"),
+            forwarded(Some(std::net::Ipv6Addr::LOCALHOST.into()), "a:80", "http"),
             "for=\"[::1]\";host=\"a:80\";proto=http"
         );
     }

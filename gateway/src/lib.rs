@@ -12,6 +12,7 @@ mod events;
 mod framing;
 mod header_rules;
 mod headers;
+mod http2;
 mod mistakes;
 mod path;
 mod policy;
@@ -20,6 +21,7 @@ mod reload;
 mod routes;
 mod serve;
 mod state;
+mod tls;
 mod upstream;
 mod web_app;
 
@@ -27,7 +29,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App, HttpServer, web};
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -51,19 +53,19 @@ const LINGER: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When `config` has a mistake, an address is taken, or TLS cannot be set up on this machine.
-#[expect(
-    clippy::unused_async,
-    reason = "every role is started in the same way, from within a runtime"
-)]
 pub async fn start(config: Config, follower: FollowerConfig, clock: Clock) -> anyhow::Result<Running> {
-    Ok(start_reloadable(&config, follower, clock)?.0)
+    Ok(start_reloadable(&config, follower, clock).await?.0)
 }
 
 /// The same, with what replaces the configuration of the running gateway.
 ///
 /// # Errors
 /// The same.
-pub fn start_reloadable(
+#[expect(
+    clippy::unused_async,
+    reason = "every role is started in the same way, from within a runtime"
+)]
+pub async fn start_reloadable(
     config: &Config,
     follower: FollowerConfig,
     clock: Clock,
@@ -72,6 +74,7 @@ pub fn start_reloadable(
         return Err(mistake.into());
     }
     let web = WebApp::load(&config.web_root)?;
+    let certificate = config.tls.as_ref().map(tls::Certificate::load).transpose()?;
     raise_descriptor_limit(config.max_connections);
     let listener = server::bind("gateway.listen", config.listen)?;
     let admin = server::bind("gateway.admin_listen", config.admin_listen)?;
@@ -90,7 +93,8 @@ pub fn start_reloadable(
         verifier: follower.verifier(),
         access_log: config.access_log,
     });
-    let reloader = Reloader::of(&gateway);
+    let is_secure = certificate.is_some();
+    let reloader = Reloader::of(&gateway, certificate.clone());
     let server = HttpServer::new(move || {
         let worker = Rc::new(Worker::new(&gateway));
         App::new()
@@ -99,28 +103,34 @@ pub fn start_reloadable(
             .wrap(cors::allow(worker))
             .wrap(from_fn(serve::surround))
             .wrap(from_fn(|request, next| edge::handle("gateway", request, next)))
+            .wrap(Condition::new(is_secure, from_fn(http2::handle)))
     })
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
-    .on_connect(|_, connection| {
+    .on_connect(|io, connection| {
         connection.insert(serve::Connection::default());
+        http2::count(io, connection);
     })
     .client_request_timeout(config.header_timeout)
+    .tls_handshake_timeout(config.header_timeout)
     .client_disconnect_timeout(LINGER)
     .keep_alive(config.keep_alive)
     // A client that closes its side has gone: what it asked for is given up.
     .h1_allow_half_closed(false)
     .tcp_nodelay(true)
     .shutdown_timeout(server::GRACE_SECONDS)
-    .disable_signals()
-    .listen(listener)
-    .context("while opening the listener")?
-    .run();
+    .disable_signals();
+    let server = match certificate {
+        None => server.listen(listener),
+        Some(certificate) => server.listen_rustls_0_23(listener, tls::server_config(certificate)?),
+    };
+    let server = server.context("while opening the listener")?.run();
     let following = tokio::spawn(async move {
         let _follower = follower;
         std::future::pending::<()>().await;
     });
     let running = Running::begin("gateway", (address, server), admin, readiness, vec![following])?;
+    let running = if is_secure { running.over_tls() } else { running };
     Ok((running.before_stop(move || closing.close()), reloader))
 }
 

@@ -184,6 +184,7 @@ pub(crate) async fn spawn_unsynced(
         follower(&config, issuer.address, max_staleness),
         Clock::system(),
     )
+    .await
     .unwrap();
     let http = reqwest::Client::builder()
         .no_proxy()

@@ -17,5 +17,6 @@ mod policy;
 mod proxy;
 mod reload;
 mod service;
+mod tls;
 mod upstreams;
 mod web_app;
