@@ -50,6 +50,15 @@ pub(crate) enum Scheme {
 }
 
 impl Scheme {
+    /// That of the connection that `request` came by.
+    pub(crate) fn of(request: &HttpRequest) -> Self {
+        if request.app_config().secure() {
+            Self::Https
+        } else {
+            Self::Http
+        }
+    }
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",

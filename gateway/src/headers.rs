@@ -130,7 +130,7 @@ pub(crate) fn toward_upstream(
     }
     set(X_REQUEST_ID, &RequestId::of(request));
     let arrival = &record.arrival;
-    let (scheme, host) = (arrival.scheme(Scheme::Http).as_str(), arrival.host(host));
+    let (scheme, host) = (arrival.scheme(Scheme::of(request)).as_str(), arrival.host(host));
     set(X_FORWARDED_PROTO, scheme);
     if !host.is_empty() {
         set(X_FORWARDED_HOST, host);

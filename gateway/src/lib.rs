@@ -17,6 +17,7 @@ mod events;
 mod framing;
 mod header_rules;
 mod headers;
+mod http2;
 mod limits;
 mod mistakes;
 mod path;
@@ -28,6 +29,7 @@ mod routes;
 mod serve;
 mod state;
 mod tally;
+mod tls;
 mod trace;
 mod tunnel;
 mod upstream;
@@ -37,7 +39,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App, HttpServer, web};
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -83,6 +85,7 @@ pub fn start_reloadable(
         return Err(mistake.into());
     }
     let web = WebApp::load(&config.web_root)?;
+    let certificate = config.tls.as_ref().map(tls::Certificate::load).transpose()?;
     raise_descriptor_limit(config.max_connections);
     let listener = server::bind("gateway.listen", config.listen)?;
     alive::look_after(&listener, Some(config.body_timeout)).context("while setting up the listener")?;
@@ -108,8 +111,9 @@ pub fn start_reloadable(
     gateway.present.show();
     let (sink, present) = (gateway.sink.clone(), Arc::clone(&gateway.present));
     let limits = Arc::clone(&gateway.state.load().limits);
-    let reloader = Reloader::of(&gateway);
+    let reloader = Reloader::of(&gateway, certificate.clone());
     let patience = config.keep_alive + config.header_timeout;
+    let is_secure = certificate.is_some();
     let server = HttpServer::new(move || {
         let worker = Rc::new(Worker::new(&gateway));
         App::new()
@@ -117,6 +121,7 @@ pub fn start_reloadable(
             .default_service(web::to(serve::serve))
             .wrap(cors::allow(worker))
             .wrap(from_fn(serve::surround))
+            .wrap(Condition::new(is_secure, from_fn(http2::handle)))
     })
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
@@ -125,18 +130,22 @@ pub fn start_reloadable(
         tunnel::Socket::remember(socket, data);
         Connection::remember(socket, data, patience);
         data.insert(present.connection());
+        http2::count(socket, data);
     })
     .client_request_timeout(config.header_timeout)
+    .tls_handshake_timeout(config.header_timeout)
     .client_disconnect_timeout(LINGER)
     .keep_alive(config.keep_alive)
     // A client that closes its side has gone: what it asked for is given up.
     .h1_allow_half_closed(false)
     .tcp_nodelay(true)
     .shutdown_timeout(server::GRACE_SECONDS)
-    .disable_signals()
-    .listen(listener)
-    .context("while opening the listener")?
-    .run();
+    .disable_signals();
+    let server = match certificate {
+        None => server.listen(listener),
+        Some(certificate) => server.listen_rustls_0_23(listener, tls::server_config(certificate)?),
+    };
+    let server = server.context("while opening the listener")?.run();
     let following = tokio::spawn(async move {
         let _follower = follower;
         std::future::pending::<()>().await;
@@ -150,6 +159,7 @@ pub fn start_reloadable(
             sink.close();
         }
     });
+    let running = if is_secure { running.over_tls() } else { running };
     Ok((running, reloader))
 }
 

@@ -12,6 +12,7 @@ use crate::config::{Auth, By, Config, HealthCheck, Purpose, RateLimit, RouteConf
 use crate::header_rules::Toward;
 use crate::path;
 use crate::routes::{self, Key};
+use crate::tls::Readable;
 use crate::upstream::MAX_TARGETS;
 use crate::web_app;
 
@@ -44,6 +45,9 @@ impl Config {
         mistakes.extend(self.too_many_streams());
         if !self.web_root.as_os_str().is_empty() {
             mistakes.extend(web_app::examine(&self.web_root).err());
+        }
+        if let Some(tls) = &self.tls {
+            mistakes.extend(Readable::read(tls).err());
         }
         wrong_origins("gateway.cors_origins", &self.cors_origins, &mut mistakes);
         for (index, network) in self.trusted_proxies.iter().enumerate() {

@@ -27,6 +27,7 @@ pub struct Running {
     tasks: Vec<JoinHandle<()>>,
     before_stop: Option<Box<dyn FnOnce() + Send + Sync>>,
     at_end: Option<Box<dyn FnOnce() + Send + Sync>>,
+    scheme: &'static str,
     readiness: Readiness,
 }
 
@@ -64,6 +65,7 @@ impl Running {
             tasks,
             before_stop: None,
             at_end: None,
+            scheme: "http",
             readiness,
         })
     }
@@ -84,10 +86,18 @@ impl Running {
         }
     }
 
+    /// Says that the public listener speaks TLS.
+    pub fn over_tls(self) -> Self {
+        Self {
+            scheme: "https",
+            ..self
+        }
+    }
+
     /// The base URL of the public listener.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Waits until the role can do its work.

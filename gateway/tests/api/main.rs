@@ -21,6 +21,7 @@ mod rates;
 mod reload;
 mod service;
 mod streams;
+mod tls;
 mod upstreams;
 mod web_app;
 mod web_sockets;
