@@ -53,7 +53,8 @@ impl Reloader {
             let remedy = "Look at the targets of gateway.upstreams.";
             vec![Mistake::in_key("gateway", format_args!("{error:#}"), remedy)]
         })?;
-        self.state.store(Arc::new(state));
+        let state = Arc::new(state);
+        self.state.swap(Arc::clone(&state)).retire(&state);
         Ok(())
     }
 }
