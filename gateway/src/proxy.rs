@@ -125,8 +125,8 @@ impl Passage<'_> {
                     ProxyError::Upstream(error)
                 }
                 Err(Failed::Broken(error)) if may_repeat => {
-                    // Once only: it may be this very request that breaks them.
-                    (may_repeat, body, repeats) = (false, RequestBody::Empty, true);
+                    // It may be this very request that breaks them: once only, but for a connection that was being closed.
+                    (may_repeat, body, repeats) = (lease.reused, RequestBody::Empty, true);
                     ProxyError::Upstream(error)
                 }
                 Err(Failed::Broken(error)) => {

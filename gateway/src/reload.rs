@@ -65,7 +65,8 @@ impl Reloader {
             let read = Readable::read(tls).map_err(|mistake| vec![mistake])?;
             certificate.replace(read, tls);
         }
-        self.state.store(Arc::new(state));
+        let state = Arc::new(state);
+        self.state.swap(Arc::clone(&state)).retire(&state);
         Ok(())
     }
 }

@@ -90,6 +90,16 @@ impl State {
         }
     }
 
+    /// Gives up what `next`, which has taken its place, did not take over: requests that have begun end as they began, and
+    /// nothing else is done for it any more.
+    pub(crate) fn retire(&self, next: &Self) {
+        for upstream in &self.upstreams {
+            if !next.upstreams.iter().any(|kept| Arc::ptr_eq(kept, upstream)) {
+                upstream.retire(next.upstreams.iter().find(|successor| successor.name == upstream.name));
+            }
+        }
+    }
+
     fn same_upstream(&self, name: &str, described: &config::Upstream) -> Option<Arc<Upstream>> {
         let position = self.described.keys().position(|known| known == name)?;
         let same = self.described.get(name) == Some(described);
