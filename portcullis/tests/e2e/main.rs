@@ -18,7 +18,6 @@ mod replicas;
 mod rotation;
 mod service_accounts;
 mod sessions;
-mod streaming;
 mod topology;
 mod tutorials;
 mod web;
