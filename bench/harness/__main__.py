@@ -15,6 +15,10 @@ from .contestants import contestants
 from .scenarios import Runner, run, scenarios
 
 
+# Who is looked at closely.
+PROFILED = 'portcullis'
+
+
 def pair(text):
     name, equals, value = text.partition('=')
     if not equals:
@@ -49,10 +53,14 @@ def arguments():
     return options
 
 
+def wanted(name, patterns):
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns.split(','))
+
+
 def chosen(patterns, named, what):
-    found = [each for each in named if any(fnmatch.fnmatch(each.name, pattern) for pattern in patterns.split(','))]
+    found = [each for each in named if wanted(each.name, patterns)]
     for pattern in patterns.split(','):
-        if pattern not in ('flat', '*') and not any(fnmatch.fnmatch(each.name, pattern) for each in named):
+        if pattern not in ('flat', 'profile', '*') and not any(fnmatch.fnmatch(each.name, pattern) for each in named):
             raise machine.Failure(f'there is no {what} {pattern}; `scripts/bench list` names them all')
     return found
 
@@ -78,27 +86,43 @@ def versions(options):
     return found
 
 
-def measure(options):
-    results = {'machine': machine.describe(), 'versions': versions(options), 'whole': not options.quick and options.contestants == options.scenarios == '*',
-               'starts': {}, 'samples': []}
-    plan = chosen(options.scenarios, scenarios(options), 'scenario')
-    with Bench(options) as bench:
-        runners = []
-        if plan:
-            for contestant in chosen(options.contestants, contestants(options), 'contestant'):
-                runner = Runner(bench, contestant)
-                progress(f'{runner.name}: answers after {min(runner.starts) * 1000:.0f} ms, '
-                         f'{runner.idle_memory / 1e6:.1f} MB')
-                results['starts'][runner.name] = {'checks': contestant.checks, 'seconds': runner.starts,
-                                                  'memory': runner.idle_memory}
-                runners.append(runner)
-        for runner in runners:
+def start(bench, options, results):
+    """Starts everybody who is to be measured. Who cannot be is reported, and does not keep the others from it."""
+    runners = []
+    for contestant in chosen(options.contestants, contestants(options), 'contestant'):
+        try:
+            runner = Runner(bench, contestant)
             runner.warm()
-        samples = run(bench, runners, plan, progress)
-        results['scenarios'] = {scenario.name: scenario.title for scenario in plan}
-        for (scenario, name), found in samples.items():
-            results['samples'] += [{'scenario': scenario, 'contestant': name, **sample} for sample in found]
-        if any(fnmatch.fnmatch('flat', pattern) for pattern in options.scenarios.split(',')):
+        except machine.Failure as failure:
+            results['failures'].append(str(failure))
+            progress(f'FAILED {failure}')
+            continue
+        results['starts'][runner.name] = {
+            'checks': contestant.checks, 'seconds': runner.starts, 'memory': runner.idle_memory}
+        progress(f'{runner.name}: answers after {min(runner.starts) * 1000:.0f} ms, {runner.idle_memory / 1e6:.1f} MB')
+        runners.append(runner)
+    return runners
+
+
+def measure(options):
+    everything = options.contestants == options.scenarios == '*'
+    plan = chosen(options.scenarios, scenarios(options), 'scenario')
+    results = {
+        'machine': machine.describe(),
+        'versions': versions(options),
+        'whole': everything and not options.quick,
+        'scenarios': {scenario.name: scenario.title for scenario in plan},
+        'starts': {},
+        'failures': [],
+    }
+    look_closely = wanted('profile', options.scenarios) and profile.available()
+    with Bench(options) as bench:
+        runners = start(bench, options, results) if plan or look_closely else []
+        results['samples'] = run(bench, runners, plan, progress, results['failures'])
+        for runner in runners:
+            if look_closely and runner.name == PROFILED:
+                results['profile'] = profile.profile(bench, runner)
+        if wanted('flat', options.scenarios):
             results['flat'] = flat.measure(bench, progress)
     return results
 
@@ -132,19 +156,22 @@ def main():
         for each in scenarios(options):
             print(f'{each.name:24} {each.title}')
         print(f'{"flat":24} {flat.TITLE}')
+        print(f'{"profile":24} {profile.TITLE}, where there is perf')
     elif options.what == 'profile':
         with Bench(options) as bench:
-            patterns = 'portcullis' if options.contestants == '*' else options.contestants
-            text = '\n'.join(profile.profile(bench, each)
-                             for each in chosen(patterns, contestants(options), 'contestant'))
-        print(text)
-        save(options, '-profile.md', text)
+            patterns = PROFILED if options.contestants == '*' else options.contestants
+            for each in chosen(patterns, contestants(options), 'contestant'):
+                runner = Runner(bench, each)
+                runner.warm()
+                report.print_profile(profile.profile(bench, runner))
     elif options.what == 'report':
         report.write(options.file, options.readme)
     else:
         results = measure(options)
         suffix = '.json' if results['whole'] else '-part.json'
         report.write(save(options, suffix, json.dumps(rounded(results), indent=1)), options.readme)
+        if results['failures']:
+            sys.exit('bench: not everybody could be measured:\n' + '\n'.join(results['failures']))
 
 
 if __name__ == '__main__':

@@ -7,9 +7,11 @@ import subprocess
 import threading
 
 from .machine import Failure
-from .scenarios import Runner
 
 SECONDS = 8
+# So many functions are named.
+TOP = 40
+TITLE = 'Where each µs goes'
 # What the kernel did, by the function that a system call begins with.
 CALLS = [
     ('kernel: send', r'__sys_send|do_writev|vfs_writev|tcp_sendmsg$'),
@@ -45,7 +47,7 @@ FUNCTIONS = [
 KERNEL = 1 << 63
 
 
-def group(stack):
+def kind(stack):
     """What a sample belongs to: the innermost function comes first, and the kernel's before ours."""
     if stack[0][0] >= KERNEL:
         # From the outside in: whatever an interrupt does on top of a call that caused it belongs to the call.
@@ -70,17 +72,15 @@ def stacks(data):
             yield stack
 
 
-def table(title, counts, total, cpu_us):
-    lines = [f'| {title} | share | µs/request |', '|---|---|---|']
-    return '\n'.join(lines + [f'| {name} | {count / total:.1%} | {count / total * cpu_us:.2f} |' for name, count in counts])
+def available():
+    """Whether samples can be taken on this machine."""
+    return shutil.which('perf') is not None
 
 
-def profile(bench, contestant):
-    """Tables of where the time goes, by kind and by function."""
-    if not shutil.which('perf'):
+def profile(bench, runner):
+    """What the process did while it was under load: microseconds a request by kind, and by function."""
+    if not available():
         raise Failure('there is no perf: sudo apt-get install --no-install-recommends linux-perf')
-    runner = Runner(bench, contestant)
-    runner.warm()
     data = os.path.join(bench.directory, 'perf.data')
     measured = {}
     load = threading.Thread(target=lambda: measured.update(runner.measure(SECONDS + 1.0)))
@@ -91,13 +91,16 @@ def profile(bench, contestant):
     load.join()
     if recorded.returncode or not measured:
         raise Failure(f'perf could not record: {recorded.stderr.strip()}')
-    groups, functions = collections.Counter(), collections.Counter()
+    kinds, functions = collections.Counter(), collections.Counter()
     for stack in stacks(data):
-        groups[group(stack)] += 1
-        functions[re.sub(r'^<(.*)>$', r'\1', stack[0][1])[:90]] += 1
-    total = sum(groups.values())
-    cpu_us = measured['cpu_us']
-    return (f'{contestant.name}: {cpu_us:.1f} µs/request while {total:,} samples were taken '
-            f'(sampling itself is part of it)\n\n'
-            + table('what', groups.most_common(), total, cpu_us) + '\n\n'
-            + table('function', [(f'`{name}`', count) for name, count in functions.most_common(40)], total, cpu_us) + '\n')
+        kinds[kind(stack)] += 1
+        functions[stack[0][1][:90]] += 1
+    total = sum(kinds.values())
+    share = measured['cpu_us'] / total
+    return {
+        'contestant': runner.name,
+        'cpu_us': measured['cpu_us'],
+        'samples': total,
+        'kinds': {name: count * share for name, count in kinds.most_common()},
+        'functions': {name: count * share for name, count in functions.most_common(TOP)},
+    }

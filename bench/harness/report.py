@@ -5,6 +5,7 @@ import os
 import statistics
 
 from .contestants import PLAIN
+from .profile import TITLE as PROFILE
 
 # What the gateway is to reach: a contestant's CPU per request in proportion to another's, at most this.
 GOALS = [
@@ -16,6 +17,8 @@ GOALS = [
     ('cold', 'haproxy-es256', 1.0, 'HAProxy that checks ES256 signatures, every token being new'),
 ]
 IDLE_MEMORY, FLAT = 15e6, 1.1
+# Beyond this share of the core for others, figures say more about them.
+BUSY = 0.1
 
 
 def median(samples, key):
@@ -67,6 +70,8 @@ def goals(results):
     """How every portcullis did against what it is to reach."""
     scenarios = {scenario: by_contestant(results, scenario) for scenario in results['scenarios']}
     ours = [name for name in results['starts'] if name.startswith('portcullis')]
+    if not ours:
+        return ''
     rows = []
     for scenario, peer, most, words in GOALS:
         found = scenarios.get(scenario, {})
@@ -81,12 +86,11 @@ def goals(results):
             measured = [number(latency(found[name], 'p99') / theirs, 2) if name in found else 'does not reach that rate'
                         for name in ours]
             rows.append([words, '≤ 1.0', *measured])
-    if ours:
-        rows.append(['memory at idle, MB', f'< {IDLE_MEMORY / 1e6:.0f}',
-                     *(number(results['starts'][name]['memory'] / 1e6) for name in ours)])
+    rows.append(['memory at idle, MB', f'< {IDLE_MEMORY / 1e6:.0f}',
+                 *(number(results['starts'][name]['memory'] / 1e6) for name in ours)])
     if flat := results.get('flat'):
         rows.append([f'CPU per request with {flat["title"]}', f'≤ {FLAT}', number(flat['ratio'], 2), *[''] * (len(ours) - 1)])
-    return table(['', 'goal', *(ours or ['portcullis'])], rows) if rows else ''
+    return table(['', 'goal', *ours], rows)
 
 
 def flat_table(flat):
@@ -102,6 +106,15 @@ def flat_table(flat):
             f'{memory["of_a_cached_token"]:.0f} a cached token, {memory["of_a_route"]:,.0f} a route.')
 
 
+def profile_table(profile, part):
+    """Where the time of a request went, by `kinds` or by `functions`."""
+    total = profile['cpu_us']
+    rows = [[name if part == 'kinds' else f'`{name}`', number(cost, 2), f'{cost / total:.1%}']
+            for name, cost in profile[part].items()]
+    return table([f'{profile["contestant"]}: {total:.1f} µs/request, {profile["samples"]:,} samples', 'µs/request', 'share'],
+                 rows)
+
+
 def introduction(results):
     """When, on what and with which versions."""
     machine = results['machine']
@@ -112,6 +125,11 @@ def introduction(results):
 
 def tables(results):
     parts = [introduction(results)]
+    if results['samples'] and (others := median(results['samples'], 'foreign')) > BUSY:
+        parts.append(f'**The machine was busy: others used {others:.0%} of the core of those who were measured. Neither '
+                     'times nor ratios can be believed.**')
+    if results['failures']:
+        parts.append('**Not everybody could be measured:** ' + '; '.join(results['failures']))
     if reached := goals(results):
         parts.append('### What it is to reach\n\n' + reached)
     for scenario, title in results['scenarios'].items():
@@ -119,6 +137,8 @@ def tables(results):
             parts.append(f'### {title}\n\n{scenario_table(found)}')
     if results.get('flat'):
         parts.append(f'### {results["flat"]["title"]}\n\n{flat_table(results["flat"])}')
+    if profile := results.get('profile'):
+        parts.append(f'### {PROFILE}\n\n{profile_table(profile, "kinds")}\n\n{profile_table(profile, "functions")}')
     if results['starts']:
         rows = [[name, start['checks'], number(min(start['seconds']) * 1000, 0), number(start['memory'] / 1e6)]
                 for name, start in results['starts'].items()]
@@ -161,14 +181,23 @@ def into_readme(readme, results, stem):
     name = os.path.relpath(stem, os.path.dirname(readme))
     parts = [
         introduction(results),
+        '### What it is to reach',
         goals(results),
         f'![CPU per request by contestant]({name}.png)',
+        f'### {results["scenarios"]["saturated"]}',
         scenario_table(by_contestant(results, 'saturated')),
+        f'### {results["flat"]["title"]}',
         flat_table(results['flat']),
+        *([f'### {PROFILE}', profile_table(results['profile'], 'kinds')] if 'profile' in results else []),
         f'Everything else: [{name}.md]({name}.md), and every round in [{name}.json]({name}.json).',
     ]
     with open(readme, 'w') as file:
         file.write(before + begin + '\n' + '\n\n'.join(parts) + '\n\n' + end + after)
+
+
+def print_profile(profile):
+    """Both tables of a profile."""
+    print('\n\n'.join([f'### {PROFILE}', profile_table(profile, 'kinds'), profile_table(profile, 'functions')]))
 
 
 def write(path, readme=None):

@@ -123,18 +123,30 @@ def scenarios(options):
     ]
 
 
-def run(bench, runners, chosen, progress):
-    """Interleaved rounds: everybody has one turn in each, so that what changes on the machine changes for all."""
-    samples = {}
-    for scenario in chosen:
+def run(bench, runners, plan, progress, failures):
+    """Interleaved rounds: everybody has one turn in each, so that what changes on the machine changes for all. Who fails
+    is out from there on.
+    """
+    samples, rows, out = {}, [], set()
+    for scenario in plan:
         for number in range(scenario.rounds):
             # Not always behind the same neighbour.
-            turn = number % len(runners)
+            turn = number % max(1, len(runners))
             for runner in runners[turn:] + runners[:turn]:
-                sample = scenario.measure(runner, samples, number)
-                if sample:
-                    samples.setdefault((scenario.name, runner.name), []).append({**sample, 'round': number})
-                    progress(f'{scenario.name} {number + 1}/{scenario.rounds} {runner.name}: '
-                             f'{sample["cpu_us"]:.1f} us, {sample["per_second"]:.0f}/s, p99 {sample["p99"]:.0f} us, '
-                             f'foreign {sample["foreign"]:.0%}')
-    return samples
+                if runner.name in out:
+                    continue
+                try:
+                    sample = scenario.measure(runner, samples, number)
+                except machine.Failure as failure:
+                    out.add(runner.name)
+                    failures.append(f'{scenario.name}: {failure}')
+                    progress(f'FAILED {failures[-1]}')
+                    continue
+                if not sample:
+                    continue
+                samples.setdefault((scenario.name, runner.name), []).append(sample)
+                rows.append({'scenario': scenario.name, 'contestant': runner.name, 'round': number, **sample})
+                progress(f'{scenario.name} {number + 1}/{scenario.rounds} {runner.name}: '
+                         f'{sample["cpu_us"]:.1f} us, {sample["per_second"]:.0f}/s, p99 {sample["p99"]:.0f} us, '
+                         f'foreign {sample["foreign"]:.0%}')
+    return rows

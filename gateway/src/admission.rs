@@ -26,13 +26,15 @@ impl Caller {
     }
 }
 
-/// Who asks for `route`, if it wants to know. Tokens of service accounts are refused: they are not users.
+/// Who asks for `route`, if it wants to know: by the token `beside` the headers, if there is one, or the one among them.
+/// Tokens of service accounts are refused: they are not users.
 pub(crate) async fn admit(
     verifier: &Verifier,
     route: &Route,
     headers: &HeaderMap,
+    beside: Option<&str>,
 ) -> Result<Option<Caller>, TokenError> {
-    let token = match (route.auth, bearer_token(headers)) {
+    let token = match (route.auth, beside.map_or_else(|| bearer_token(headers), Ok)) {
         (Auth::None, _) | (Auth::Optional, Err(TokenError::Missing)) => return Ok(None),
         (Auth::Required | Auth::Optional, token) => token?,
     };
@@ -46,8 +48,11 @@ pub(crate) async fn admit(
 
 /// `Bearer <token>`; the header that came, when it reads so already.
 fn canonical(headers: &HeaderMap, token: &str) -> Option<HeaderValue> {
-    let value = headers.get(AUTHORIZATION)?;
-    if value.len() == SCHEME.len() + token.len() && value.as_bytes().starts_with(SCHEME.as_bytes()) {
+    let came = headers.get(AUTHORIZATION);
+    let plain = |value: &&HeaderValue| {
+        value.len() == SCHEME.len() + token.len() && value.as_bytes().starts_with(SCHEME.as_bytes())
+    };
+    if let Some(value) = came.filter(plain) {
         return Some(value.clone());
     }
     HeaderValue::from_str(&format!("{SCHEME}{token}")).ok()

@@ -15,6 +15,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use service_kit::clock;
 use tokio::time::Sleep;
 
+use crate::connection::Answering;
 use crate::upstream::Lease;
 
 /// How the request's body is coming along: shared between the body, which hyper owns, and whoever waits for the answer.
@@ -185,6 +186,9 @@ pub(crate) struct ResponseBody {
     pause: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     timing: bool,
+    /// Comes when the answer has to end, as if it had come to its end, if that is ever so.
+    ended: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    _answering: Option<Answering>,
 }
 
 impl ResponseBody {
@@ -196,9 +200,27 @@ impl ResponseBody {
             pause,
             timer: None,
             timing: false,
+            ended: None,
+            _answering: None,
         };
         body.release_at_end();
         body
+    }
+
+    /// Ends the answer, and closes the connection to the upstream, once `ended` comes. The answer's length must be open.
+    pub(crate) fn until(self, ended: impl Future<Output = ()> + 'static) -> Self {
+        Self {
+            ended: Some(Box::pin(ended)),
+            ..self
+        }
+    }
+
+    /// The client's connection is in use for as long as this body is.
+    pub(crate) fn on(self, connection: Option<Answering>) -> Self {
+        Self {
+            _answering: connection,
+            ..self
+        }
     }
 
     fn release_at_end(&mut self) {
@@ -238,6 +260,14 @@ impl MessageBody for ResponseBody {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ResponseBodyError>>> {
         let body = self.get_mut();
+        if let Some(ended) = &mut body.ended
+            && ended.as_mut().poll(cx).is_ready()
+        {
+            // Whatever the upstream says from now on is for nobody.
+            body.ended = Some(Box::pin(std::future::ready(())));
+            body.lease = None;
+            return Poll::Ready(None);
+        }
         loop {
             let Poll::Ready(frame) = Pin::new(&mut body.incoming).poll_frame(cx) else {
                 ready!(body.poll_pause(cx));

@@ -82,6 +82,11 @@ impl Events {
         self.closing.send_replace(true);
     }
 
+    /// Turns true when everything that goes on has to end.
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
     /// Opens a stream to `caller`, who was admitted to `route` with a request for `path`.
     pub(crate) fn answer(
         self: &Arc<Self>,

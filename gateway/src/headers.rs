@@ -302,9 +302,20 @@ pub(crate) fn toward_client(received: &HeaderMap, route: &Route, headers: &mut I
     route.response_rules.apply(headers);
 }
 
-/// Whether the client understands chunks (RFC 9112 section 7.1), or has frames for what has no length.
+/// Whether an answer with these headers is a stream of events (WHATWG HTML, section 9.2), which goes on and on.
+pub(crate) fn is_event_stream(received: &HeaderMap) -> bool {
+    received.get(header::CONTENT_TYPE).is_some_and(|value| {
+        let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+    })
+}
+
+/// Whether an answer to `request` may come in chunks (RFC 9112 section 7.1), or in frames that need no length. The library writes none, although it says so,
+/// where a WebSocket is asked for and another answer given.
 pub(crate) fn takes_chunks(request: &HttpRequest) -> bool {
+    let mut protocols = request.headers().get_all(inbound::UPGRADE);
     request.version() >= Version::HTTP_11
+        && !protocols.any(|name| name.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
 #[cfg(test)]

@@ -3,10 +3,13 @@
 //! Nobody is asked on the way: tokens are verified with the keys and revocations that a follower keeps in memory.
 
 mod admission;
+mod alive;
 mod body;
 mod config;
+mod connection;
 mod cookie;
 mod cors;
+mod ending;
 mod error;
 mod events;
 mod framing;
@@ -22,6 +25,7 @@ mod routes;
 mod serve;
 mod state;
 mod tls;
+mod tunnel;
 mod upstream;
 mod web_app;
 
@@ -38,6 +42,7 @@ use service_kit::health::Readiness;
 use service_kit::{Clock, Running, edge, server};
 
 pub use config::{Auth, Config, HealthCheck, RouteConfig, Stale, Tls, Upstream};
+use connection::Connection;
 use events::Events;
 pub use header_rules::HeaderRules;
 pub use reload::{Reloader, is_reloaded};
@@ -77,6 +82,7 @@ pub async fn start_reloadable(
     let certificate = config.tls.as_ref().map(tls::Certificate::load).transpose()?;
     raise_descriptor_limit(config.max_connections);
     let listener = server::bind("gateway.listen", config.listen)?;
+    alive::look_after(&listener, Some(config.body_timeout)).context("while setting up the listener")?;
     let admin = server::bind("gateway.admin_listen", config.admin_listen)?;
     let address = listener
         .local_addr()
@@ -95,6 +101,7 @@ pub async fn start_reloadable(
     });
     let is_secure = certificate.is_some();
     let reloader = Reloader::of(&gateway, certificate.clone());
+    let patience = config.keep_alive + config.header_timeout;
     let server = HttpServer::new(move || {
         let worker = Rc::new(Worker::new(&gateway));
         App::new()
@@ -107,9 +114,10 @@ pub async fn start_reloadable(
     })
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
-    .on_connect(|io, connection| {
-        connection.insert(serve::Connection::default());
-        http2::count(io, connection);
+    .on_connect(move |socket, data| {
+        tunnel::Socket::remember(socket, data);
+        Connection::remember(socket, data, patience);
+        http2::count(socket, data);
     })
     .client_request_timeout(config.header_timeout)
     .tls_handshake_timeout(config.header_timeout)

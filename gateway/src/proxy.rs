@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::{BodySize, BoxBody};
@@ -12,11 +13,16 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Request, Response, Uri};
+use portcullis_client::Verifier;
 
 use crate::admission::Caller;
 use crate::body::{Progress, RequestBody, ResponseBody, Sending};
+use crate::connection::Connection;
+use crate::ending::Watcher;
 use crate::error::ProxyError;
+use crate::events::Events;
 use crate::routes::Route;
+use crate::tunnel::{self, Handshake};
 use crate::upstream::{Kept, Lease, Pool, Slots, Target};
 use crate::{framing, headers};
 
@@ -33,6 +39,10 @@ pub(crate) struct Passage<'a> {
     pub(crate) path: &'a str,
     /// The longest pause between two pieces of a body.
     pub(crate) body_timeout: Duration,
+    /// What the request is, if it is to open a WebSocket.
+    pub(crate) handshake: Option<&'a Handshake>,
+    pub(crate) verifier: &'a Arc<Verifier>,
+    pub(crate) events: &'a Events,
 }
 
 /// Why one attempt failed.
@@ -56,18 +66,30 @@ impl Passage<'_> {
         outcome
     }
 
-    async fn try_targets(&self, pool: &Rc<Pool>, slots: &Slots, payload: Payload) -> Result<HttpResponse, ProxyError> {
+    async fn try_targets(
+        &self,
+        pool: &Rc<Pool>,
+        slots: &Slots,
+        mut payload: Payload,
+    ) -> Result<HttpResponse, ProxyError> {
         let received = self.request.headers();
         let progress = Progress::new(headers::has_body(received));
         let mut body = match progress.state() {
             Sending::Underway => {
                 let length = headers::content_length(received);
-                RequestBody::streamed(payload, length, self.route.body_limit, Rc::clone(&progress))
+                RequestBody::streamed(payload.take(), length, self.route.body_limit, Rc::clone(&progress))
             }
             _ => RequestBody::Empty,
         };
         let mut may_repeat = body.is_empty() && self.request.method().is_idempotent();
-        let mut kept = if may_repeat { Kept::Any } else { Kept::Checked };
+        let mut kept = if self.handshake.is_some() {
+            // A connection that becomes a tunnel begins with the request that asks for it.
+            Kept::New
+        } else if may_repeat {
+            Kept::Any
+        } else {
+            Kept::Checked
+        };
         let (mut tried, mut repeats) = (0_u64, false);
         let mut last = None;
         while tried.count_ones() < MAX_TARGETS_TRIED
@@ -86,6 +108,9 @@ impl Passage<'_> {
             };
             let request = self.write(&slot.target, body)?;
             let error = match self.exchange(&mut lease, request, &progress).await {
+                Ok(response) if response.status() == hyper::StatusCode::SWITCHING_PROTOCOLS => {
+                    return self.switch(response, lease, payload).await;
+                }
                 Ok(response) => {
                     lease.answered();
                     return self.answer(response, lease);
@@ -127,6 +152,9 @@ impl Passage<'_> {
     fn write(&self, target: &Target, body: RequestBody) -> Result<Request<RequestBody>, ProxyError> {
         let mut headers = headers::toward_upstream(self.request, self.host, self.route, self.caller);
         headers.insert(HOST, target.host.clone());
+        if let Some(handshake) = self.handshake {
+            handshake.ask(&mut headers);
+        }
         let method = self.request.method();
         match body.length() {
             None => {
@@ -199,7 +227,7 @@ impl Passage<'_> {
     fn answer(&self, response: Response<Incoming>, lease: Lease) -> Result<HttpResponse, ProxyError> {
         let (head, incoming) = response.into_parts();
         let status = StatusCode::from_u16(head.status.as_u16()).map_err(|_| ProxyError::BadAnswer)?;
-        // We asked for no other protocol.
+        // Another protocol was not asked for, and what goes before an answer does not get here.
         if status.is_informational() || !framing::is_sound(&head) {
             lease.failed(&ProxyError::BadAnswer);
             return Err(ProxyError::BadAnswer);
@@ -211,7 +239,13 @@ impl Passage<'_> {
             (_, Some(length)) => BodySize::Sized(length),
             (_, None) => BodySize::Stream,
         };
-        let body = ResponseBody::new(incoming, size, lease, self.body_timeout);
+        let mut body = ResponseBody::new(incoming, size, lease, self.body_timeout).on(Connection::answer(self.request));
+        if size == BodySize::Stream && headers::is_event_stream(&head.headers) {
+            let mut watcher = self.watcher();
+            body = body.until(async move {
+                watcher.ended().await;
+            });
+        }
         let mut answer = HttpResponse::with_body(status, BoxBody::new(body));
         headers::toward_client(&head.headers, self.route, answer.headers_mut());
         if let (StatusCode::NOT_MODIFIED, Some(length)) = (status, length)
@@ -226,5 +260,40 @@ impl Passage<'_> {
             answer.head_mut().set_connection_type(ConnectionType::Close);
         }
         Ok(answer)
+    }
+
+    /// Opens the tunnel that was asked for, once the service has agreed to it.
+    async fn switch(
+        &self,
+        response: Response<Incoming>,
+        lease: Lease,
+        payload: Payload,
+    ) -> Result<HttpResponse, ProxyError> {
+        let opens = |handshake: &&Handshake| handshake.is_answered_by(response.headers());
+        let Some(handshake) = self.handshake.filter(opens) else {
+            lease.failed(&ProxyError::BadAnswer);
+            return Err(ProxyError::BadAnswer);
+        };
+        lease.answered();
+        let mut answer = HttpResponse::new(StatusCode::SWITCHING_PROTOCOLS);
+        headers::toward_client(response.headers(), self.route, answer.headers_mut());
+        handshake.settle(answer.headers_mut());
+        answer.headers_mut().insert(
+            actix_web::http::header::UPGRADE,
+            actix_web::http::header::HeaderValue::from_static("websocket"),
+        );
+        answer.head_mut().set_connection_type(ConnectionType::Upgrade);
+        let ends = tunnel::Ends {
+            payload,
+            client: self.request.conn_data::<tunnel::Socket>().copied(),
+            service: hyper::upgrade::on(response).await.map_err(ProxyError::Upstream)?,
+            watcher: self.watcher(),
+            pause: self.body_timeout,
+        };
+        Ok(answer.set_body(BoxBody::new(tunnel::open(ends, lease.keep()))))
+    }
+
+    fn watcher(&self) -> Watcher {
+        Watcher::new(self.events.closing(), self.verifier, self.caller)
     }
 }

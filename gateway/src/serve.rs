@@ -1,11 +1,10 @@
 //! A request's way through: match, authenticate, authorize, forward.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
@@ -16,11 +15,13 @@ use portcullis_client::{Claims, Verifier};
 use service_kit::{Problem, RequestId, clock};
 
 use crate::config::Purpose;
+use crate::connection::Connection;
 use crate::error::ProxyError;
 use crate::events::Events;
 use crate::proxy::Passage;
 use crate::routes::{Found, Route};
 use crate::state::{State, View, Views};
+use crate::tunnel::Handshake;
 use crate::web_app::WebApp;
 use crate::{admission, cookie, cors, headers, path, policy};
 
@@ -48,23 +49,6 @@ pub(crate) struct Gateway {
 pub(crate) struct Worker {
     gateway: Arc<Gateway>,
     views: Views,
-}
-
-/// What is remembered of a client's connection.
-#[derive(Default)]
-pub(crate) struct Connection {
-    /// Whether a request said that it is the last one.
-    over: Cell<bool>,
-}
-
-impl Connection {
-    /// Whether `request` stands behind one that asked for the connection to be closed: nobody may have meant it to be one
-    /// (RFC 9112 section 9.6).
-    fn is_over(request: &HttpRequest) -> bool {
-        let last = request.head().connection_type() == ConnectionType::Close;
-        let connection = request.conn_data::<Self>();
-        connection.is_some_and(|connection| connection.over.replace(connection.over.get() || last))
-    }
 }
 
 /// What was found out about a request, for the log.
@@ -131,7 +115,9 @@ impl Worker {
         if cookie::is_asked_for(request.headers()) {
             cookie::check(request.headers(), host, view.state.origins_of(&route))?;
         }
-        let caller = admission::admit(&self.gateway.verifier, &route, request.headers()).await?;
+        let handshake = Handshake::of(request, route.auth)?;
+        let beside = handshake.as_ref().and_then(Handshake::token);
+        let caller = admission::admit(&self.gateway.verifier, &route, request.headers(), beside).await?;
         if let Some(caller) = &caller {
             see(request, &route, Some(&caller.claims));
             policy::check(&route, &caller.claims)?;
@@ -155,6 +141,9 @@ impl Worker {
             host,
             path,
             body_timeout: view.state.body_timeout,
+            handshake: handshake.as_ref(),
+            verifier: &self.gateway.verifier,
+            events: &self.gateway.events,
         };
         Ok(passage.forward(pool, payload.take()).await?)
     }
@@ -185,7 +174,7 @@ pub(crate) async fn serve(request: HttpRequest, payload: web::Payload) -> Result
         .app_data::<Rc<Worker>>()
         .map(Rc::clone)
         .ok_or_else(|| Problem::internal(anyhow::anyhow!("no worker among the app's data")))?;
-    if Connection::is_over(&request) {
+    if Connection::begin(&request) {
         let refusal = Problem::bad_request(
             "connection_over",
             "The connection was to be closed before this request.",
@@ -195,7 +184,8 @@ pub(crate) async fn serve(request: HttpRequest, payload: web::Payload) -> Result
         return Ok(response);
     }
     let outcome = worker.answer(&request, &mut payload).await;
-    if outcome.is_err() && headers::has_body(request.headers()) {
+    // Whoever said that it expects to hear something first is ready to hear this first.
+    if outcome.is_err() && headers::has_body(request.headers()) && !request.head().expect() {
         drain(&mut payload).await;
     }
     outcome
@@ -225,6 +215,9 @@ pub(crate) async fn surround(
         .app_data::<Rc<Worker>>()
         .is_some_and(|worker| worker.gateway.access_log);
     let response = cors::settle(next.call(request).await?.map_into_boxed_body(), preflight);
+    if !matches!(response.response().body().size(), BodySize::Stream) {
+        Connection::wait(response.request());
+    }
     if logged {
         write_log(&response, started.elapsed());
     }

@@ -14,6 +14,8 @@ use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use crate::alive;
+
 /// The largest head of an answer, and the largest trailers.
 const HEAD: usize = 64 * 1024;
 
@@ -29,6 +31,7 @@ pub(super) struct Io {
 pub(super) async fn open(address: SocketAddr) -> io::Result<Io> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
+    alive::look_after(&stream, None)?;
     Ok(Io {
         stream: TokioIo::new(stream),
         look: Look::default(),

@@ -125,7 +125,53 @@ pub(super) fn jittered(pause: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use url::Url;
+
+    use super::super::target::Site;
     use super::*;
+
+    /// What is asked, and what is found when it is answered with `answer`.
+    async fn found(answer: &str) -> (String, Result<(), Wrong>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let site = Site::new(&Url::parse(&format!("http://{address}/base/")).unwrap()).unwrap();
+        let target = Target::new(address, 0, &site);
+        let check = serde_json::from_str(r#"{"path": "/well?really=1"}"#).unwrap();
+        let service = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 1000];
+            let read = stream.read(&mut head).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8(head[..read].to_vec())
+                .unwrap()
+                .replace(&address.to_string(), "HOST")
+        };
+        tokio::join!(service, ask(&target, &check))
+    }
+
+    #[tokio::test]
+    async fn a_check_asks_below_the_base_and_takes_2xx_and_3xx_for_well() {
+        for status in [200, 204, 302, 399] {
+            let (asked, found) = found(&format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n")).await;
+            assert!(found.is_ok(), "{found:?}");
+            assert_eq!(
+                asked,
+                "GET /base/well?really=1 HTTP/1.1\r\nhost: HOST\r\nuser-agent: portcullis-health\r\nconnection: close\r\n\r\n"
+            );
+        }
+        for status in [400, 404, 500, 503] {
+            let (_, found) = found(&format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n")).await;
+            assert!(
+                matches!(found, Err(Wrong::Status(found)) if found == status),
+                "{found:?}"
+            );
+        }
+        for answer in ["", "hello\r\n\r\n", "HTTP/1.1 200"] {
+            assert!(matches!(found(answer).await.1, Err(Wrong::Http(_))), "{answer:?}");
+        }
+    }
 
     #[test]
     fn so_many_checks_in_a_row_turn_it_and_one_in_between_begins_anew() {

@@ -105,6 +105,12 @@ impl Lease {
         self.pool.upstream.suspect(target, Breaker::failed, cause);
     }
 
+    /// Takes the connection out of the pool's hands, which counts it, and its request, until what this returns is dropped.
+    pub(crate) fn keep(self) -> impl Sized {
+        let connection = Connected::new(&self.in_flight.0.target, usize::MAX);
+        (connection, self.in_flight)
+    }
+
     /// Keeps the connection for another request, when it can serve one: its answer was read to the end.
     pub(crate) fn give_back(self) {
         let slot = &self.in_flight.0;

@@ -38,47 +38,44 @@ impl Resolver {
         }
     }
 
-    /// The addresses of `address`, in an order of their own; `None` when it has to stay as it is.
-    async fn addresses(&self, upstream: &str, address: (String, u16)) -> Option<Vec<SocketAddr>> {
-        let (name, port) = address;
-        match (self.look_up)(name.clone(), port).await {
-            Ok(addresses) if addresses.is_empty() => {
-                log::warn!(upstream, name = name.as_str(); "the name of an upstream has no address");
-                None
-            }
-            Ok(mut addresses) => {
-                addresses.sort_unstable();
-                addresses.dedup();
-                Some(addresses)
-            }
-            Err(error) => {
-                log::warn!(upstream, name = name.as_str(), cause:% = error; "the name of an upstream cannot be looked up");
-                None
-            }
+    /// The addresses of `address`, in an order of their own: at least one.
+    async fn addresses(&self, address: &Address) -> io::Result<Vec<SocketAddr>> {
+        let mut addresses = match address {
+            Address::Known(address) => vec![*address],
+            Address::Named(name, port) => (self.look_up)(name.clone(), *port).await?,
+        };
+        addresses.sort_unstable();
+        addresses.dedup();
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "it has no address"));
         }
+        Ok(addresses)
     }
 }
 
 /// Looks up the names of `upstream` from time to time until nobody has it any more. While a name cannot be looked up, its
 /// last addresses stay.
 pub(super) async fn keep_up(upstream: Weak<Upstream>, resolver: Resolver) {
+    let mut failing = false;
     while let Some(strong) = upstream.upgrade() {
-        let (name, sites) = (strong.name.as_str(), &strong.sites);
-        let looking = sites.iter().map(async |site| match &site.address {
-            Address::Known(_) => (false, None),
-            Address::Named(host, port) => {
-                let found = resolver.addresses(name, (host.clone(), *port)).await;
-                (found.is_none(), found)
+        let looking = strong.sites.iter().map(|site| resolver.addresses(&site.address));
+        let found = join_all(looking).await;
+        let error = found
+            .iter()
+            .zip(&strong.sites)
+            .find_map(|(found, site)| Some((found.as_ref().err()?, site)));
+        let (name, failed) = (strong.name.as_str(), error.is_some());
+        match error {
+            Some((error, site)) if !failing => {
+                log::warn!(upstream = name, target = site.label.as_str(), cause:% = error; "the name of a target cannot be looked up");
             }
-        });
-        let (failed, found): (Vec<_>, Vec<_>) = join_all(looking).await.into_iter().unzip();
-        strong.enlist(&found, true);
+            None if failing => log::info!(upstream = name; "all names of an upstream can be looked up again"),
+            _ => {}
+        }
+        failing = failed;
+        strong.enlist(&found.into_iter().map(Result::ok).collect::<Vec<_>>(), true);
         drop(strong);
-        let pause = if failed.contains(&true) {
-            resolver.again
-        } else {
-            resolver.every
-        };
+        let pause = if failing { resolver.again } else { resolver.every };
         tokio::time::sleep(jittered(pause)).await;
     }
 }

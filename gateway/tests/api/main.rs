@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod admission;
+mod bodies;
 mod broken_answers;
 mod connections;
 mod cookies;
@@ -17,6 +18,8 @@ mod policy;
 mod proxy;
 mod reload;
 mod service;
+mod streams;
 mod tls;
 mod upstreams;
 mod web_app;
+mod web_sockets;

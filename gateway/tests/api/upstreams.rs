@@ -278,3 +278,19 @@ async fn connections_and_requests_are_counted() {
         json!("upstream_unavailable")
     );
 }
+
+#[actix_web::test]
+async fn a_target_can_have_a_name() {
+    let service = Service::start("a");
+    let app = spawn_with(|config| {
+        odd(config, "odd", &[], |upstream| {
+            let named = format!("http://localhost:{}", service.address.port());
+            upstream.targets.push(named.parse().unwrap());
+        });
+    })
+    .await;
+    // It may have an address of the other kind as well, where nobody listens.
+    for _ in 0..10 {
+        assert_eq!(ask(&app).await, (200, "a".to_owned()));
+    }
+}

@@ -10,6 +10,8 @@ use crate::recorder::{Recorder, Say, Then};
 
 /// How long the gateway waits for a head, and for the next piece of a body.
 const SOON: Duration = Duration::from_millis(1500);
+/// The pause between two bytes of a client that takes its time.
+const TRICKLE: Duration = Duration::from_millis(100);
 /// How many clients of each kind there are.
 const CROWD: usize = 150;
 /// More than sockets hold.
@@ -37,6 +39,7 @@ async fn start() -> TestApp {
         configuration.upstreams = config(upstream).upstreams;
         configuration.header_timeout = SOON;
         configuration.body_timeout = SOON;
+        configuration.keep_alive = SOON;
     })
     .await
 }
@@ -78,6 +81,53 @@ async fn silent_slow_and_greedy_clients_keep_nobody_else_from_being_served() {
         assert_eq!(&first, b"HTTP/1.1 200");
     }
     assert_eq!(app.get("/open").await.status(), 200);
+}
+
+#[actix_web::test]
+async fn a_head_that_never_ends_is_cut_off_on_a_kept_connection_too() {
+    let app = start().await;
+    for slow in [&b"GET /open HTTP/1.1\r\nHost: x\r\nX: "[..], b"G", b"\r\n"] {
+        let mut client = TcpStream::connect(app.address).await.unwrap();
+        for _ in 0..2 {
+            client
+                .write_all(b"GET /open HTTP/1.1\r\nHost: x\r\n\r\n")
+                .await
+                .unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"}") {
+                client.read_buf(&mut answer).await.unwrap();
+            }
+        }
+        client.write_all(slow).await.unwrap();
+        let (mut reader, mut writer) = client.into_split();
+        let mut rest = Vec::new();
+        let cut = async {
+            tokio::select! {
+                end = reader.read_to_end(&mut rest) => end,
+                () = async { while writer.write_all(b"y").await.is_ok() { tokio::time::sleep(TRICKLE).await } } => Ok(0),
+            }
+        };
+        tokio::time::timeout(PATIENCE, cut).await.expect("it is cut off").ok();
+    }
+}
+
+#[actix_web::test]
+async fn an_answer_that_takes_its_time_is_not_taken_for_a_connection_without_a_use() {
+    let app = start().await;
+    let mut client = TcpStream::connect(app.address).await.unwrap();
+    client
+        .write_all(b"GET /open/large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let (mut received, mut piece) = (0, vec![0; LARGE / 40]);
+    loop {
+        match client.read(&mut piece).await.unwrap() {
+            0 => break,
+            size => received += size,
+        }
+        tokio::time::sleep(TRICKLE).await;
+    }
+    assert!(received > LARGE, "{received}");
 }
 
 #[actix_web::test]

@@ -17,6 +17,7 @@ mod replicas;
 mod rotation;
 mod service_accounts;
 mod sessions;
+mod streaming;
 mod topology;
 mod tutorials;
 mod web;

@@ -1,0 +1,319 @@
+//! The opening handshake of a WebSocket (RFC 6455 section 4.2.1), as far as the gateway has a say in it.
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{self as inbound, HeaderMap as InboundMap};
+use actix_web::http::{ConnectionType, Method, StatusCode, Version};
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use portcullis_client::{TokenError, bearer_token};
+use service_kit::Problem;
+
+use crate::config::Auth;
+use crate::headers;
+
+/// What stands before a token among the protocols that a client offers.
+const BEARER: &str = "bearer.";
+/// The protocol that is chosen when a page offered it beside its token and the service chose none: browsers give up a
+/// connection of whose protocols none was chosen.
+const OURS: &str = "portcullis";
+/// RFC 6455 section 1.3.
+const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+/// The only version there is.
+const VERSION: &str = "13";
+
+/// Why a request to open a WebSocket is refused before anybody is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadHandshake {
+    #[error("The WebSocket version has to be {VERSION}, in the header Sec-WebSocket-Version.")]
+    Version,
+    #[error("The header Sec-WebSocket-Key has to be there once, with 16 bytes in base64.")]
+    Key,
+    #[error("A request that opens a WebSocket has no body.")]
+    Body,
+    #[error("The protocols offered in Sec-WebSocket-Protocol are not a list of names.")]
+    Protocols,
+    #[error("Send one token: in the Authorization header, or as one protocol bearer.TOKEN.")]
+    TwoTokens,
+}
+
+impl From<BadHandshake> for Problem {
+    fn from(error: BadHandshake) -> Self {
+        match error {
+            BadHandshake::Version => Self::new(StatusCode::UPGRADE_REQUIRED, "websocket_version", error.to_string())
+                .header(inbound::SEC_WEBSOCKET_VERSION, VERSION),
+            BadHandshake::TwoTokens => Self::bad_request("two_tokens", error.to_string()),
+            BadHandshake::Key | BadHandshake::Body | BadHandshake::Protocols => {
+                Self::bad_request("bad_websocket_handshake", error.to_string())
+            }
+        }
+    }
+}
+
+/// A request to open a WebSocket.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    /// What the service has to answer to show that it read this very request.
+    accept: String,
+    /// The token among the protocols, if it is looked for and there.
+    token: Option<String>,
+    /// Whether the client offered [`OURS`] beside its token.
+    offered_ours: bool,
+    /// What the service gets to choose from, when that is not what the client sent.
+    protocols: Option<String>,
+}
+
+impl Handshake {
+    /// The handshake that `request` is; `None` when it asks for no WebSocket: any other protocol, h2c above all, stays
+    /// unoffered, and the request goes on without it. Where nobody has to show a token none is looked for.
+    pub(crate) fn of(request: &HttpRequest, auth: Auth) -> Result<Option<Self>, BadHandshake> {
+        // The library has read `Connection` already.
+        if request.head().connection_type() != ConnectionType::Upgrade || !asks_for_web_socket(request) {
+            return Ok(None);
+        }
+        let received = request.headers();
+        if headers::has_body(received) {
+            return Err(BadHandshake::Body);
+        }
+        if only(received, &inbound::SEC_WEBSOCKET_VERSION) != Some(VERSION) {
+            return Err(BadHandshake::Version);
+        }
+        let key = only(received, &inbound::SEC_WEBSOCKET_KEY)
+            .filter(|key| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16))
+            .ok_or(BadHandshake::Key)?;
+        let mut handshake = Self {
+            accept: accept(key),
+            token: None,
+            offered_ours: false,
+            protocols: None,
+        };
+        if auth != Auth::None {
+            handshake.find_token(received)?;
+        }
+        Ok(Some(handshake))
+    }
+
+    fn find_token(&mut self, received: &InboundMap) -> Result<(), BadHandshake> {
+        let mut offered = Vec::new();
+        for value in received.get_all(inbound::SEC_WEBSOCKET_PROTOCOL) {
+            let value = value.to_str().map_err(|_| BadHandshake::Protocols)?;
+            offered.extend(value.split(',').map(str::trim).filter(|name| !name.is_empty()));
+        }
+        let mut tokens = offered.iter().filter_map(|name| name.strip_prefix(BEARER));
+        let Some(token) = tokens.next() else { return Ok(()) };
+        if tokens.next().is_some() {
+            return Err(BadHandshake::TwoTokens);
+        }
+        match bearer_token(received) {
+            Err(TokenError::Missing) if !received.contains_key(inbound::AUTHORIZATION) => {}
+            Ok(other) if other == token => {}
+            _ => return Err(BadHandshake::TwoTokens),
+        }
+        self.token = Some(token.to_owned());
+        self.offered_ours = offered.contains(&OURS);
+        offered.retain(|name| !name.starts_with(BEARER) && *name != OURS);
+        self.protocols = Some(offered.join(", "));
+        Ok(())
+    }
+
+    /// The token that the client put among the protocols.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// Makes `headers`, which are on their way to the service, ask for a WebSocket, and takes the token out.
+    pub(crate) fn ask(&self, headers: &mut HeaderMap) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        if let Some(protocols) = &self.protocols {
+            headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
+            if let (false, Ok(value)) = (protocols.is_empty(), HeaderValue::from_str(protocols)) {
+                headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
+            }
+        }
+    }
+
+    /// Whether an answer of 101 with these headers opens the WebSocket that was asked for, and no other protocol.
+    pub(crate) fn is_answered_by(&self, headers: &HeaderMap) -> bool {
+        let is = |name, wanted: &dyn Fn(&[u8]) -> bool| {
+            let mut values = headers.get_all(name).iter();
+            matches!((values.next(), values.next()), (Some(value), None) if wanted(value.as_bytes().trim_ascii()))
+        };
+        is(header::UPGRADE, &|value| value.eq_ignore_ascii_case(b"websocket"))
+            && is(header::SEC_WEBSOCKET_ACCEPT, &|value| value == self.accept.as_bytes())
+    }
+
+    /// Chooses [`OURS`] in `headers`, which are on their way to the client, when it was offered and the service chose
+    /// nothing. No token ever goes back.
+    pub(crate) fn settle(&self, headers: &mut InboundMap) {
+        if self.token.is_none() {
+            return;
+        }
+        let chosen = headers.get(inbound::SEC_WEBSOCKET_PROTOCOL);
+        if chosen.is_some_and(|name| name.as_bytes().starts_with(BEARER.as_bytes())) {
+            headers.remove(inbound::SEC_WEBSOCKET_PROTOCOL);
+        }
+        if self.offered_ours && !headers.contains_key(inbound::SEC_WEBSOCKET_PROTOCOL) {
+            headers.insert(inbound::SEC_WEBSOCKET_PROTOCOL, inbound::HeaderValue::from_static(OURS));
+        }
+    }
+}
+
+fn asks_for_web_socket(request: &HttpRequest) -> bool {
+    request.method() == Method::GET
+        && request.version() == Version::HTTP_11
+        && only(request.headers(), &inbound::UPGRADE).is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+}
+
+/// The value of a header that stands there once.
+fn only<'a>(headers: &'a InboundMap, name: &inbound::HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name);
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok().map(str::trim),
+        _ => None,
+    }
+}
+
+fn accept(key: &str) -> String {
+    let text = format!("{key}{GUID}");
+    STANDARD.encode(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    /// The example of RFC 6455 section 1.3.
+    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+    fn request(headers: &[(&'static str, &'static str)]) -> HttpRequest {
+        let mut request = TestRequest::get()
+            .insert_header(("connection", "upgrade"))
+            .insert_header(("upgrade", "websocket"))
+            .insert_header(("sec-websocket-version", "13"))
+            .insert_header(("sec-websocket-key", KEY));
+        for header in headers {
+            request = request.append_header(*header);
+        }
+        let request = request.to_srv_request();
+        // Otherwise done where requests are read.
+        let (request, _) = request.into_parts();
+        request
+    }
+
+    fn offered(protocols: &[&'static str], authorization: Option<&'static str>) -> Result<Handshake, BadHandshake> {
+        let mut handshake = Handshake {
+            accept: accept(KEY),
+            token: None,
+            offered_ours: false,
+            protocols: None,
+        };
+        let mut headers: Vec<_> = protocols
+            .iter()
+            .map(|value| ("sec-websocket-protocol", *value))
+            .collect();
+        headers.extend(authorization.map(|value| ("authorization", value)));
+        handshake.find_token(request(&headers).headers())?;
+        Ok(handshake)
+    }
+
+    fn asked(handshake: &Handshake, protocols: &'static str) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocols));
+        handshake.ask(&mut headers);
+        let value = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?;
+        Some(value.to_str().unwrap().to_owned())
+    }
+
+    fn settled(handshake: &Handshake, chosen: Option<&'static str>) -> Option<String> {
+        let mut headers = InboundMap::new();
+        if let Some(chosen) = chosen {
+            headers.insert(
+                inbound::SEC_WEBSOCKET_PROTOCOL,
+                inbound::HeaderValue::from_static(chosen),
+            );
+        }
+        handshake.settle(&mut headers);
+        let value = headers.get(inbound::SEC_WEBSOCKET_PROTOCOL)?;
+        Some(value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn the_token_is_taken_out_of_the_protocols_and_nothing_else_is() {
+        for (protocols, token, left) in [
+            (&["bearer.a.b.c"][..], "a.b.c", None),
+            (&["bearer.t, portcullis"], "t", None),
+            (
+                &["chat.v1, bearer.t,portcullis , chat.v2"],
+                "t",
+                Some("chat.v1, chat.v2"),
+            ),
+            (&["chat", "bearer.t"], "t", Some("chat")),
+        ] {
+            let handshake = offered(protocols, None).unwrap();
+            assert_eq!(handshake.token(), Some(token));
+            assert_eq!(asked(&handshake, "bearer.t, chat").as_deref(), left);
+        }
+        let handshake = offered(&["chat, portcullis"], None).unwrap();
+        assert_eq!(handshake.token(), None);
+        assert_eq!(
+            asked(&handshake, "chat, portcullis").as_deref(),
+            Some("chat, portcullis")
+        );
+    }
+
+    #[test]
+    fn two_tokens_are_refused_unless_they_are_one() {
+        assert_eq!(offered(&["bearer.t"], Some("Bearer t")).unwrap().token(), Some("t"));
+        for (protocols, authorization) in [
+            (&["bearer.t"][..], Some("Bearer u")),
+            (&["bearer.t"], Some("Basic dDp0")),
+            (&["bearer.t, bearer.t"], None),
+            (&["bearer.t", "bearer.u"], None),
+        ] {
+            assert_eq!(offered(protocols, authorization).unwrap_err(), BadHandshake::TwoTokens);
+        }
+    }
+
+    #[test]
+    fn what_the_service_chooses_goes_back_and_ours_stands_in_for_nothing() {
+        let both = offered(&["bearer.t, chat, portcullis"], None).unwrap();
+        assert_eq!(settled(&both, Some("chat")).as_deref(), Some("chat"));
+        assert_eq!(settled(&both, None).as_deref(), Some("portcullis"));
+        assert_eq!(
+            settled(&both, Some("bearer.t")).as_deref(),
+            Some("portcullis"),
+            "no token goes back"
+        );
+        let alone = offered(&["bearer.t, chat"], None).unwrap();
+        assert_eq!(settled(&alone, None), None);
+        assert_eq!(settled(&alone, Some("bearer.t")), None);
+        let none = offered(&["portcullis"], None).unwrap();
+        assert_eq!(settled(&none, None), None);
+    }
+
+    #[test]
+    fn only_an_answer_to_this_very_key_opens_it() {
+        let handshake = offered(&[], None).unwrap();
+        let answered = |headers: &[(&'static str, &'static str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(*name, HeaderValue::from_static(value));
+            }
+            handshake.is_answered_by(&map)
+        };
+        let accept = ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert!(answered(&[("upgrade", "WebSocket"), accept]));
+        assert!(!answered(&[accept]));
+        assert!(!answered(&[("upgrade", "h2c"), accept]));
+        assert!(!answered(&[("upgrade", "websocket"), ("upgrade", "h2c"), accept]));
+        assert!(!answered(&[("upgrade", "websocket")]));
+        assert!(!answered(&[
+            ("upgrade", "websocket"),
+            ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOp=")
+        ]));
+    }
+}

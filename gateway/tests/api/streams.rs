@@ -1,0 +1,141 @@
+//! Answers of services that go on and on, and what ends them.
+
+use std::time::Duration;
+
+use portcullis_client::wire::Reason;
+use reqwest::{Method, Response};
+use serde_json::json;
+use service_kit::clock;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use crate::helpers::{PATIENCE, TestApp, listener, odd, read_head, route, spawn_with};
+
+/// A service that answers everything with a head, and then with whatever the test says to all of them.
+async fn spawn_stream(head: &'static str) -> (TestApp, mpsc::UnboundedReceiver<TcpStream>) {
+    let service = listener().await;
+    let address = service.local_addr().unwrap();
+    let app = spawn_with(|config| {
+        odd(config, address, "");
+        config.routes.push(route(r#"{"path": "/mine", "upstream": "odd"}"#));
+    })
+    .await;
+    let (accepted, connections) = mpsc::unbounded_channel();
+    tokio::spawn(answer_all(service, head, accepted));
+    (app, connections)
+}
+
+async fn answer_all(service: TcpListener, head: &'static str, accepted: mpsc::UnboundedSender<TcpStream>) {
+    while let Ok((mut stream, _)) = service.accept().await {
+        read_head(&mut stream).await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let _ = accepted.send(stream);
+    }
+}
+
+async fn listen(app: &TestApp, path: &str, session: &str) -> Response {
+    let request = app.request(Method::GET, path);
+    let response = request
+        .bearer_auth(app.issuer.token("7", session))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 200);
+    response
+}
+
+async fn chunk(response: &mut Response) -> Option<String> {
+    let piece = tokio::time::timeout(PATIENCE, response.chunk()).await.expect("in time");
+    piece.unwrap().map(|piece| String::from_utf8(piece.to_vec()).unwrap())
+}
+
+/// Until the gateway has closed its connection to the service.
+async fn until_closed(connection: &mut TcpStream) {
+    let mut rest = Vec::new();
+    let closing = tokio::time::timeout(PATIENCE, connection.read_to_end(&mut rest));
+    let _ = closing.await.expect("it is closed in time");
+}
+
+const EVENTS: &str = "HTTP/1.1 200 OK\r\nContent-Type: Text/Event-Stream; charset=utf-8\r\n\r\ndata: 1\n\n";
+
+#[actix_web::test]
+async fn a_services_stream_of_events_ends_with_its_session_within_250_ms_and_a_download_does_not() {
+    let (app, mut connections) = spawn_stream(EVENTS).await;
+    let mut other = listen(&app, "/mine", "other").await;
+    let mut of_other = connections.recv().await.unwrap();
+    assert_eq!(chunk(&mut other).await.as_deref(), Some("data: 1\n\n"));
+    let mut fastest = Duration::MAX;
+    for round in 0..5 {
+        let session = format!("mine-{round}");
+        let mut stream = listen(&app, "/mine", &session).await;
+        assert_eq!(chunk(&mut stream).await.as_deref(), Some("data: 1\n\n"));
+        let mut connection = connections.recv().await.unwrap();
+        let revoked_at = clock::instant();
+        app.issuer.revoke_session(&session, Reason::LoggedOut);
+        assert_eq!(chunk(&mut stream).await, None, "in order");
+        until_closed(&mut connection).await;
+        fastest = fastest.min(revoked_at.elapsed());
+    }
+    println!("revoked to ended on both sides, best of 5: {fastest:?}");
+    assert!(fastest < Duration::from_millis(250), "{fastest:?}");
+    of_other.write_all(b"data: 2\n\n").await.unwrap();
+    assert_eq!(chunk(&mut other).await.as_deref(), Some("data: 2\n\n"));
+
+    let (app, mut connections) = spawn_stream("HTTP/1.1 200 OK\r\n\r\nabc").await;
+    let mut download = listen(&app, "/mine", "mine").await;
+    let mut connection = connections.recv().await.unwrap();
+    assert_eq!(chunk(&mut download).await.as_deref(), Some("abc"));
+    app.issuer.revoke_session("mine", Reason::LoggedOut);
+    let token = app.issuer.token("7", "mine");
+    while app
+        .request(Method::GET, "/mine")
+        .bearer_auth(&token)
+        .send()
+        .await
+        .unwrap()
+        .status()
+        != 401
+    {
+        drop(connections.recv().await);
+    }
+    connection.write_all(b"def").await.unwrap();
+    drop(connection);
+    assert_eq!(chunk(&mut download).await.as_deref(), Some("def"));
+    assert_eq!(chunk(&mut download).await, None);
+}
+
+#[actix_web::test]
+async fn a_stream_that_nobody_had_to_show_a_token_for_ends_when_the_gateway_stops() {
+    let (app, mut connections) = spawn_stream(EVENTS).await;
+    let mut stream = app.get("/odd").await;
+    assert_eq!(chunk(&mut stream).await.as_deref(), Some("data: 1\n\n"));
+    let mut connection = connections.recv().await.unwrap();
+    let stopping = tokio::spawn(app.running.stop());
+    assert_eq!(chunk(&mut stream).await, None);
+    until_closed(&mut connection).await;
+    tokio::time::timeout(Duration::from_secs(5), stopping)
+        .await
+        .expect("it stops")
+        .unwrap();
+}
+
+#[actix_web::test]
+async fn a_stream_ends_when_its_token_expires_and_so_does_its_connection_for_an_old_client() {
+    let (app, mut connections) = spawn_stream(EVENTS).await;
+    let now = service_kit::Clock::system().now().as_second();
+    let token = app.issuer.token_with(|claims| claims["exp"] = json!(now + 2));
+    let mut client = TcpStream::connect(app.address).await.unwrap();
+    let head = format!("GET /mine HTTP/1.0\r\nAuthorization: Bearer {token}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, client.read_to_string(&mut answer))
+        .await
+        .expect("it ends")
+        .unwrap();
+    assert!(answer.ends_with("\r\n\r\ndata: 1\n\n"), "{answer}");
+    until_closed(&mut connections.recv().await.unwrap()).await;
+    let late = service_kit::Clock::system().now().as_millisecond() - (now + 2) * 1000;
+    println!("expired to ended: {late} ms");
+    assert!(late >= 0);
+}
