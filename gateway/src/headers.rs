@@ -273,11 +273,11 @@ pub(crate) fn is_event_stream(received: &HeaderMap) -> bool {
     })
 }
 
-/// Whether an answer to `request` may come in chunks (RFC 9112 section 7.1). The library writes none, although it says so,
+/// Whether an answer to `request` may come in chunks (RFC 9112 section 7.1), or in frames that need no length. The library writes none, although it says so,
 /// where a WebSocket is asked for and another answer given.
 pub(crate) fn takes_chunks(request: &HttpRequest) -> bool {
     let mut protocols = request.headers().get_all(inbound::UPGRADE);
-    request.version() == Version::HTTP_11
+    request.version() >= Version::HTTP_11
         && !protocols.any(|name| name.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
