@@ -17,6 +17,8 @@ GOALS = [
     ('cold', 'haproxy-es256', 1.0, 'HAProxy that checks ES256 signatures, every token being new'),
 ]
 IDLE_MEMORY, FLAT = 15e6, 1.1
+# Beyond this share of the core for others, figures say more about them.
+BUSY = 0.1
 
 
 def median(samples, key):
@@ -123,6 +125,9 @@ def introduction(results):
 
 def tables(results):
     parts = [introduction(results)]
+    if results['samples'] and (others := median(results['samples'], 'foreign')) > BUSY:
+        parts.append(f'**The machine was busy: others used {others:.0%} of the core of those who were measured. Neither '
+                     'times nor ratios can be believed.**')
     if results['failures']:
         parts.append('**Not everybody could be measured:** ' + '; '.join(results['failures']))
     if reached := goals(results):

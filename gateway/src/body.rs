@@ -22,6 +22,8 @@ use crate::upstream::Lease;
 #[derive(Debug)]
 pub(crate) struct Progress {
     state: Cell<Sending>,
+    began_at: Instant,
+    bytes: Cell<u64>,
     moved_at: Cell<Instant>,
     awaits_client: Cell<bool>,
 }
@@ -41,9 +43,12 @@ pub(crate) enum Sending {
 
 impl Progress {
     pub(crate) fn new(has_body: bool) -> Rc<Self> {
+        let now = clock::instant();
         Rc::new(Self {
             state: Cell::new(if has_body { Sending::Underway } else { Sending::Done }),
-            moved_at: Cell::new(clock::instant()),
+            began_at: now,
+            bytes: Cell::new(0),
+            moved_at: Cell::new(now),
             awaits_client: Cell::new(false),
         })
     }
@@ -55,6 +60,16 @@ impl Progress {
     /// How long nothing has moved.
     pub(crate) fn quiet(&self) -> Duration {
         self.moved_at.get().elapsed()
+    }
+
+    /// How long ago forwarding began.
+    pub(crate) fn age(&self) -> Duration {
+        self.began_at.elapsed()
+    }
+
+    /// How many bytes of the body were handed over.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.get()
     }
 
     /// Whether the next piece is the client's to send, and not the upstream's to take.
@@ -153,6 +168,7 @@ impl Streamed {
             Some(Err(_)) => (Sending::Broken, Some(Err(RequestBodyError::Broken))),
             Some(Ok(piece)) => {
                 self.sent = self.sent.saturating_add(piece.len() as u64);
+                self.progress.bytes.set(self.sent);
                 if self.sent > self.limit {
                     (Sending::TooLarge, Some(Err(RequestBodyError::TooLarge)))
                 } else if self.length.is_some_and(|length| self.sent >= length) {

@@ -1,10 +1,11 @@
 //! The `[gateway]` section of the configuration.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 use service_kit::config::list;
@@ -31,8 +32,11 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// The directory of the built web app; empty: none is served. Where none has been built, a page says how.
     pub web_root: PathBuf,
-    /// Whether each request is logged in a line.
-    pub access_log: bool,
+    /// Whether, and in which form, each request is logged in a line.
+    pub access_log: AccessLog,
+    /// Addresses and networks of proxies in front of us, whose `X-Forwarded-*` and `Forwarded` are believed.
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
     /// What clients are spoken to with; absent: HTTP without TLS.
     #[serde(default)]
     pub tls: Option<Tls>,
@@ -79,6 +83,59 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+}
+
+/// The form of the access log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessLog {
+    /// Lines of `key=value` on standard error, beside the log.
+    #[default]
+    Text,
+    /// A JSON object a line on standard output.
+    Json,
+    /// None.
+    Off,
+}
+
+/// What requests are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// The client's address.
+    Address,
+    /// The user whose token it is.
+    User,
+}
+
+impl By {
+    /// How it is called in the configuration and in headers.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::User => "user",
+        }
+    }
+}
+
+/// One entry of a route's `rate_limit`: `requests` in each `per`, and `burst` of them at once.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// Whose requests are counted together.
+    pub by: By,
+    /// How many are allowed in the long run.
+    pub requests: u32,
+    /// In what time.
+    #[serde(with = "humantime_serde")]
+    pub per: Duration,
+    /// How many are allowed at once; as many as `requests` unless it is said.
+    #[serde(default)]
+    pub burst: Option<u32>,
+    /// Whether requests from this machine are not counted: there it is the operator, or a proxy that is not trusted yet,
+    /// with all of its clients.
+    #[serde(skip)]
+    pub(crate) spares_loopback: bool,
 }
 
 /// Interchangeable targets that requests are spread over.
@@ -201,6 +258,9 @@ pub struct RouteConfig {
     /// What happens when revocations are not known to be fresh.
     #[serde(default)]
     pub stale: Stale,
+    /// How many requests are allowed; empty: any number.
+    #[serde(default)]
+    pub rate_limit: Vec<RateLimit>,
     /// The largest request body, in bytes.
     #[serde(default = "default_body_limit")]
     pub body_limit: u64,
@@ -237,6 +297,7 @@ impl RouteConfig {
             scopes: Vec::new(),
             roles: Vec::new(),
             stale: Stale::default(),
+            rate_limit: Vec::new(),
             body_limit: default_body_limit(),
             timeout: default_timeout(),
             strip_prefix: false,
@@ -282,6 +343,21 @@ fn default_body_limit() -> u64 {
 
 fn default_timeout() -> Duration {
     Duration::from_secs(30)
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let network = |text: &String| {
+        let network = text
+            .parse()
+            .ok()
+            .or_else(|| Some(IpNet::from(text.parse::<IpAddr>().ok()?)));
+        network.ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "{text:?} is neither an address nor a network, as in \"10.0.0.7\" or \"10.0.0.0/8\""
+            ))
+        })
+    };
+    list(deserializer)?.iter().map(network).collect()
 }
 
 fn some_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {

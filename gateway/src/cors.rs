@@ -3,12 +3,13 @@
 use std::rc::Rc;
 
 use actix_cors::Cors;
-use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
 use actix_web::dev::{RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse};
 
+use crate::headers;
 use crate::serve::Worker;
 
 const METHODS: &str = "DELETE, GET, OPTIONS, PATCH, POST, PUT";
@@ -16,6 +17,9 @@ const REQUEST_HEADERS: &str = "accept, accept-encoding, authorization, content-t
                                x-csrftoken, x-request-id, x-requested-with, x-token-delivery";
 const EXPOSED_HEADERS: &str = "link, retry-after, www-authenticate, x-request-id";
 const MAX_AGE: usize = 86_400;
+
+/// RFC 6797, for a year; not for other names below this one, of which we know nothing.
+const ONLY_TLS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 const SECURITY: [(HeaderName, HeaderValue); 4] = [
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
@@ -77,7 +81,22 @@ pub(crate) fn settle(response: ServiceResponse<BoxBody>, preflight: bool) -> Ser
         );
     }
     secure(headers);
+    let request = response.request();
+    if request.app_config().secure() && !is_local(request) {
+        let headers = response.headers_mut();
+        if !headers.contains_key(header::STRICT_TRANSPORT_SECURITY) {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, ONLY_TLS);
+        }
+    }
     response
+}
+
+/// Whether `request` is for a name of this very machine. Told to use TLS only, a browser would do so for whatever else is
+/// developed there.
+fn is_local(request: &HttpRequest) -> bool {
+    let host = headers::host(request.head()).unwrap_or_default();
+    let name = host.split(':').next().unwrap_or(host);
+    name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
 }
 
 /// Adds what the upstream did not say itself.

@@ -6,12 +6,14 @@ use actix_web::http::Version;
 use actix_web::http::header::{self as inbound, HeaderMap as InboundMap};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use service_kit::RequestId;
-use service_kit::random;
 
 use crate::admission::Caller;
+use crate::client_address::Scheme;
 use crate::config::{Auth, Purpose};
 use crate::cookie;
+use crate::record::Record;
 use crate::routes::Route;
+use crate::trace::Trace;
 
 const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
 const X_USER_ROLES: HeaderName = HeaderName::from_static("x-user-roles");
@@ -22,9 +24,6 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-
-/// The scheme clients speak to us.
-const SCHEME: &str = "http";
 
 /// The host that `request` is for: of an absolute target, else of `Host` (RFC 9112 section 3.2.2). `None` when it is not
 /// one that could be passed on without quoting, or when both are there and differ; empty when there is none, as HTTP/1.0
@@ -47,7 +46,7 @@ pub(crate) fn host(request: &RequestHead) -> Option<&str> {
 }
 
 /// Whether `text` is a name or an address, of IPv6 in brackets, and perhaps a port.
-fn is_host(text: &str) -> bool {
+pub(crate) fn is_host(text: &str) -> bool {
     let (is_name, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(Some((address, port))) => (address.parse::<std::net::Ipv6Addr>().is_ok(), port),
         Some(None) => return false,
@@ -80,10 +79,17 @@ pub(crate) fn size(headers: &InboundMap) -> usize {
 }
 
 /// The headers that an upstream gets, except `Host` and what frames the body.
-pub(crate) fn toward_upstream(request: &HttpRequest, host: &str, route: &Route, caller: Option<&Caller>) -> HeaderMap {
+pub(crate) fn toward_upstream(
+    request: &HttpRequest,
+    host: &str,
+    route: &Route,
+    caller: Option<&Caller>,
+    record: &Record,
+) -> HeaderMap {
     let received = request.headers();
     let nominated = Nominated::in_request(received);
-    let traced = is_traced(received);
+    let trace = Trace::received(received);
+    let traced = trace.is_some();
     let takes_cookie = route.purpose == Purpose::Refresh && cookie::is_asked_for(received);
     let mut headers = HeaderMap::with_capacity(received.len() + 12);
     for (name, value) in received {
@@ -92,7 +98,8 @@ pub(crate) fn toward_upstream(request: &HttpRequest, host: &str, route: &Route, 
             || nominated.contains(name)
             || route.request_rules.withhold(name)
             || (name == "authorization" && route.auth != Auth::None)
-            || (!traced && matches!(name, "traceparent" | "tracestate"));
+            || name == "traceparent"
+            || (!traced && name == "tracestate");
         if withheld {
             continue;
         }
@@ -126,18 +133,17 @@ pub(crate) fn toward_upstream(request: &HttpRequest, host: &str, route: &Route, 
         set(X_SCOPE, &claims.scope);
     }
     set(X_REQUEST_ID, &RequestId::of(request));
-    set(X_FORWARDED_PROTO, SCHEME);
+    let arrival = &record.arrival;
+    let (scheme, host) = (arrival.scheme(Scheme::of(request)).as_str(), arrival.host(host));
+    set(X_FORWARDED_PROTO, scheme);
     if !host.is_empty() {
         set(X_FORWARDED_HOST, host);
     }
-    let client = request.peer_addr().map(|address| address.ip());
-    if let Some(client) = client {
-        set(X_FORWARDED_FOR, &client.to_string());
+    if arrival.client.is_some() {
+        set(X_FORWARDED_FOR, &arrival.addresses());
     }
-    set(header::FORWARDED, &forwarded(client, host));
-    if !traced {
-        set(TRACEPARENT, &new_trace());
-    }
+    set(header::FORWARDED, &arrival.forwarded(host, scheme));
+    set(TRACEPARENT, record.trace(trace).as_str());
     route.request_rules.apply(&mut headers);
     headers
 }
@@ -150,42 +156,6 @@ fn roles(roles: &[String]) -> String {
         .filter(|role| !role.contains(','))
         .collect();
     plain.join(",")
-}
-
-/// RFC 7239 section 4; colons and brackets need quotes.
-fn forwarded(client: Option<std::net::IpAddr>, host: &str) -> String {
-    let client = match client {
-        Some(std::net::IpAddr::V4(address)) => address.to_string(),
-        Some(std::net::IpAddr::V6(address)) => format!("\"[{address}]\""),
-        None => "unknown".to_owned(),
-    };
-    if host.is_empty() {
-        format!("for={client};proto={SCHEME}")
-    } else {
-        format!("for={client};host=\"{host}\";proto={SCHEME}")
-    }
-}
-
-/// Whether there is exactly one `traceparent`, of a form that everybody can read (W3C Trace Context, section 3.2).
-fn is_traced(headers: &InboundMap) -> bool {
-    let mut values = headers.get_all("traceparent");
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return false;
-    };
-    let lower_hex = |text: &[u8]| text.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let known = |text: &[u8]| lower_hex(text) && text.iter().any(|b| *b != b'0');
-    let value = value.as_bytes();
-    value.len() == 55
-        && [2, 35, 52].iter().all(|dash| value[*dash] == b'-')
-        && &value[..2] == b"00"
-        && known(&value[3..35])
-        && known(&value[36..52])
-        && lower_hex(&value[53..])
-}
-
-/// A trace that nobody has decided to record yet.
-fn new_trace() -> String {
-    ["00-", &random::label::<16>(), "-", &random::label::<8>(), "-00"].concat()
 }
 
 /// Whether a header of a request is never passed on as it came, because it belongs to the connection, frames the body,
@@ -307,11 +277,11 @@ pub(crate) fn is_event_stream(received: &HeaderMap) -> bool {
     })
 }
 
-/// Whether an answer to `request` may come in chunks (RFC 9112 section 7.1). The library writes none, although it says so,
+/// Whether an answer to `request` may come in chunks (RFC 9112 section 7.1), or in frames that need no length. The library writes none, although it says so,
 /// where a WebSocket is asked for and another answer given.
 pub(crate) fn takes_chunks(request: &HttpRequest) -> bool {
     let mut protocols = request.headers().get_all(inbound::UPGRADE);
-    request.version() == Version::HTTP_11
+    request.version() >= Version::HTTP_11
         && !protocols.any(|name| name.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
 }
 
@@ -374,35 +344,5 @@ mod tests {
         };
         assert_eq!(absolute("A.example").as_deref(), Some("a.example"));
         assert_eq!(absolute("b.example"), None);
-    }
-
-    #[test]
-    fn an_ipv6_client_is_quoted() {
-        assert_eq!(
-            forwarded(Some(std::net::Ipv6Addr::LOCALHOST.into()), "a:80"),
-            "for=\"[::1]\";host=\"a:80\";proto=http"
-        );
-    }
-
-    #[test]
-    fn a_trace_is_passed_on_only_when_everybody_can_read_it() {
-        let traced = |value: &str| {
-            is_traced(
-                TestRequest::get()
-                    .insert_header(("traceparent", value))
-                    .to_http_request()
-                    .headers(),
-            )
-        };
-        assert!(traced("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
-        assert!(traced(&new_trace()));
-        for bad in [
-            "",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-        ] {
-            assert!(!traced(bad), "{bad}");
-        }
     }
 }

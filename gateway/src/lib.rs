@@ -2,9 +2,11 @@
 //!
 //! Nobody is asked on the way: tokens are verified with the keys and revocations that a follower keeps in memory.
 
+mod access_log;
 mod admission;
 mod alive;
 mod body;
+mod client_address;
 mod config;
 mod connection;
 mod cookie;
@@ -15,14 +17,20 @@ mod events;
 mod framing;
 mod header_rules;
 mod headers;
+mod http2;
+mod limits;
 mod mistakes;
 mod path;
 mod policy;
 mod proxy;
+mod record;
 mod reload;
 mod routes;
 mod serve;
 mod state;
+mod tally;
+mod tls;
+mod trace;
 mod tunnel;
 mod upstream;
 mod web_app;
@@ -31,15 +39,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::{App, HttpServer, web};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use portcullis_client::{Follower, FollowerConfig};
 use service_kit::health::Readiness;
-use service_kit::{Clock, Running, edge, server};
+use service_kit::{Clock, Running, server};
 
-pub use config::{Auth, Config, HealthCheck, RouteConfig, Stale, Tls, Upstream};
+pub use config::{AccessLog, Auth, By, Config, HealthCheck, RateLimit, RouteConfig, Stale, Tls, Upstream};
 use connection::Connection;
 use events::Events;
 pub use header_rules::HeaderRules;
@@ -77,6 +85,7 @@ pub fn start_reloadable(
         return Err(mistake.into());
     }
     let web = WebApp::load(&config.web_root)?;
+    let certificate = config.tls.as_ref().map(tls::Certificate::load).transpose()?;
     raise_descriptor_limit(config.max_connections);
     let listener = server::bind("gateway.listen", config.listen)?;
     alive::look_after(&listener, Some(config.body_timeout)).context("while setting up the listener")?;
@@ -84,7 +93,7 @@ pub fn start_reloadable(
     let address = listener
         .local_addr()
         .context("while asking the listener for its address")?;
-    let follower = Follower::start(follower, clock).context("while starting to follow the token service")?;
+    let follower = Follower::start(follower, clock.clone()).context("while starting to follow the token service")?;
     let readiness = Readiness::default().with("token", follower.readiness());
 
     let events = Arc::new(Events::new(config.max_event_streams));
@@ -95,9 +104,16 @@ pub fn start_reloadable(
         events,
         verifier: follower.verifier(),
         access_log: config.access_log,
+        sink: access_log::open(config.access_log)?,
+        clock,
+        present: Arc::default(),
     });
-    let reloader = Reloader::of(&gateway);
+    gateway.present.show();
+    let (sink, present) = (gateway.sink.clone(), Arc::clone(&gateway.present));
+    let limits = Arc::clone(&gateway.state.load().limits);
+    let reloader = Reloader::of(&gateway, certificate.clone());
     let patience = config.keep_alive + config.header_timeout;
+    let is_secure = certificate.is_some();
     let server = HttpServer::new(move || {
         let worker = Rc::new(Worker::new(&gateway));
         App::new()
@@ -105,31 +121,46 @@ pub fn start_reloadable(
             .default_service(web::to(serve::serve))
             .wrap(cors::allow(worker))
             .wrap(from_fn(serve::surround))
-            .wrap(from_fn(|request, next| edge::handle("gateway", request, next)))
+            .wrap(Condition::new(is_secure, from_fn(http2::handle)))
     })
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
+    // Of several such functions only the last would be called.
     .on_connect(move |socket, data| {
         tunnel::Socket::remember(socket, data);
         Connection::remember(socket, data, patience);
+        data.insert(present.connection());
+        http2::count(socket, data);
     })
     .client_request_timeout(config.header_timeout)
+    .tls_handshake_timeout(config.header_timeout)
     .client_disconnect_timeout(LINGER)
     .keep_alive(config.keep_alive)
     // A client that closes its side has gone: what it asked for is given up.
     .h1_allow_half_closed(false)
     .tcp_nodelay(true)
     .shutdown_timeout(server::GRACE_SECONDS)
-    .disable_signals()
-    .listen(listener)
-    .context("while opening the listener")?
-    .run();
+    .disable_signals();
+    let server = match certificate {
+        None => server.listen(listener),
+        Some(certificate) => server.listen_rustls_0_23(listener, tls::server_config(certificate)?),
+    };
+    let server = server.context("while opening the listener")?.run();
     let following = tokio::spawn(async move {
         let _follower = follower;
         std::future::pending::<()>().await;
     });
-    let running = Running::begin("gateway", (address, server), admin, readiness, vec![following])?;
-    Ok((running.before_stop(move || closing.close()), reloader))
+    let sweeping = tokio::spawn(async move { limits.sweep().await });
+    let tasks = vec![following, sweeping];
+    let running = Running::begin("gateway", (address, server), admin, readiness, tasks)?;
+    let running = running.before_stop(move || closing.close());
+    let running = running.at_end(move || {
+        if let Some(sink) = sink {
+            sink.close();
+        }
+    });
+    let running = if is_secure { running.over_tls() } else { running };
+    Ok((running, reloader))
 }
 
 /// Files that are open beside the connections of clients: those to upstreams, databases, logs.

@@ -1,18 +1,23 @@
 //! What can be wrong with a configuration that could be read: every mistake, with its key and a remedy.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use actix_web::http::{Method, Uri};
 use service_kit::config::Mistake;
 use service_kit::server;
 use url::Url;
 
-use crate::config::{Auth, Config, HealthCheck, Purpose, RouteConfig, Upstream};
+use crate::config::{Auth, By, Config, HealthCheck, Purpose, RateLimit, RouteConfig, Upstream};
 use crate::header_rules::Toward;
 use crate::path;
 use crate::routes::{self, Key};
+use crate::tls::Readable;
 use crate::upstream::MAX_TARGETS;
 use crate::web_app;
+
+/// How long a limit may take until all that it allows is allowed again.
+const LONGEST_RECOVERY: Duration = Duration::from_hours(30 * 24);
 
 impl Config {
     /// Everything that is wrong and that reading the configuration could not see.
@@ -41,7 +46,19 @@ impl Config {
         if !self.web_root.as_os_str().is_empty() {
             mistakes.extend(web_app::examine(&self.web_root).err());
         }
+        if let Some(tls) = &self.tls {
+            mistakes.extend(Readable::read(tls).err());
+        }
         wrong_origins("gateway.cors_origins", &self.cors_origins, &mut mistakes);
+        for (index, network) in self.trusted_proxies.iter().enumerate() {
+            if network.prefix_len() == 0 {
+                mistakes.push(Mistake::in_key(
+                    &format!("gateway.trusted_proxies[{index}]"),
+                    format_args!("is {network}: everybody could choose the address to be taken for"),
+                    "Name the addresses or networks of your own proxies alone, as in [\"10.0.0.0/8\"].",
+                ));
+            }
+        }
         for (name, upstream) in &self.upstreams {
             upstream.mistakes(&format!("gateway.upstreams.{name}"), &mut mistakes);
         }
@@ -270,6 +287,11 @@ impl RouteConfig {
                 "Set auth = \"required\", or remove scopes and roles.",
             );
         }
+        for (index, limit) in self.rate_limit.iter().enumerate() {
+            if let Some((field, problem, remedy)) = limit.mistake(self.auth) {
+                add(&format!("rate_limit[{index}].{field}"), problem, remedy);
+            }
+        }
         if self.timeout.is_zero() {
             add("timeout", "is zero".to_owned(), "Give it a duration, as in \"30s\".");
         }
@@ -286,10 +308,44 @@ impl RouteConfig {
     }
 }
 
+impl RateLimit {
+    /// The field that is wrong, what is wrong with it, and a remedy.
+    fn mistake(&self, auth: Auth) -> Option<(&'static str, String, &'static str)> {
+        let burst = self.burst.unwrap_or(self.requests);
+        let number = "Give it a number, as in 10.";
+        if self.by == By::User && auth == Auth::None {
+            let problem = "is \"user\", and the route does not look who asks".to_owned();
+            return Some((
+                "by",
+                problem,
+                "Set by = \"address\", or auth of the route to \"required\".",
+            ));
+        }
+        if self.requests == 0 {
+            return Some(("requests", "is zero: nobody would be let through".to_owned(), number));
+        }
+        if burst == 0 {
+            return Some(("burst", "is zero: nobody would be let through".to_owned(), number));
+        }
+        let step = self.per / self.requests;
+        if step < Duration::from_micros(1) {
+            let problem = format!("is {:?} for {} requests, too many to count", self.per, self.requests);
+            return Some((
+                "per",
+                problem,
+                "Allow a million a second or fewer, as in requests = 10, per = \"1s\".",
+            ));
+        }
+        let recovery = step.checked_mul(burst);
+        recovery.is_none_or(|recovery| recovery > LONGEST_RECOVERY).then(|| {
+            let problem = format!("with {burst} at once it would take more than 30 days until all are allowed again");
+            ("per", problem, "Make it shorter, or burst smaller.")
+        })
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::config::Stale;
 
@@ -298,7 +354,7 @@ pub(crate) mod tests {
         let text = format!(
             r#"
             {{"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "workers": 1, "client_id": "gateway",
-              "client_secret": "s", "cors_origins": "http://localhost:3000", "web_root": "", "access_log": false,
+              "client_secret": "s", "cors_origins": "http://localhost:3000", "web_root": "", "access_log": "off", "trusted_proxies": "10.0.0.0/8,::1",
               "max_connections": 10, "max_event_streams": 5, "header_timeout": "5s", "keep_alive": "5s", "body_timeout": "5s",
               "connect_timeout": "1s", "idle_timeout": "4s",
               "upstreams": {{"identity": {{"targets": "http://127.0.0.1:1"}}, "token": {{"targets": ["http://127.0.0.1:2"]}},

@@ -21,6 +21,7 @@ use crate::connection::Connection;
 use crate::ending::Watcher;
 use crate::error::ProxyError;
 use crate::events::Events;
+use crate::record::Record;
 use crate::routes::Route;
 use crate::tunnel::{self, Handshake};
 use crate::upstream::{Kept, Lease, Pool, Slots, Target};
@@ -33,6 +34,7 @@ const MAX_TARGETS_TRIED: u32 = 3;
 pub(crate) struct Passage<'a> {
     pub(crate) request: &'a HttpRequest,
     pub(crate) route: &'a Route,
+    pub(crate) record: &'a Record,
     pub(crate) caller: Option<&'a Caller>,
     pub(crate) host: &'a str,
     /// The normal path, without what the route strips.
@@ -97,6 +99,7 @@ impl Passage<'_> {
             && (!repeats || pool.may_repeat())
         {
             let slot = &slots[index];
+            self.record.goes_to(&pool.upstream, &slot.target, &progress);
             let mut lease = match pool.lease(slot, kept, &progress).await {
                 Ok(lease) => lease,
                 Err(error) => {
@@ -109,10 +112,12 @@ impl Passage<'_> {
             let request = self.write(&slot.target, body)?;
             let error = match self.exchange(&mut lease, request, &progress).await {
                 Ok(response) if response.status() == hyper::StatusCode::SWITCHING_PROTOCOLS => {
+                    self.record.upstream_answers();
                     return self.switch(response, lease, payload).await;
                 }
                 Ok(response) => {
                     lease.answered();
+                    self.record.upstream_answers();
                     return self.answer(response, lease);
                 }
                 Err(Failed::Unsent(unsent, error)) => {
@@ -120,8 +125,8 @@ impl Passage<'_> {
                     ProxyError::Upstream(error)
                 }
                 Err(Failed::Broken(error)) if may_repeat => {
-                    // Once only: it may be this very request that breaks them.
-                    (may_repeat, body, repeats) = (false, RequestBody::Empty, true);
+                    // It may be this very request that breaks them: once only, but for a connection that was being closed.
+                    (may_repeat, body, repeats) = (lease.reused, RequestBody::Empty, true);
                     ProxyError::Upstream(error)
                 }
                 Err(Failed::Broken(error)) => {
@@ -150,7 +155,7 @@ impl Passage<'_> {
     }
 
     fn write(&self, target: &Target, body: RequestBody) -> Result<Request<RequestBody>, ProxyError> {
-        let mut headers = headers::toward_upstream(self.request, self.host, self.route, self.caller);
+        let mut headers = headers::toward_upstream(self.request, self.host, self.route, self.caller, self.record);
         headers.insert(HOST, target.host.clone());
         if let Some(handshake) = self.handshake {
             handshake.ask(&mut headers);

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use actix_web::http::Method;
 
-use crate::config::{Auth, Config, Purpose, RouteConfig, Stale};
+use crate::config::{Auth, By, Config, Purpose, RateLimit, RouteConfig, Stale};
 use crate::header_rules::{RequestRules, ResponseRules};
+use crate::limits::{Limits, RouteLimits};
 use crate::path;
+use crate::tally::Tally;
 
 /// The largest body that the endpoints for logging in and the like take.
 const FORM: u64 = 64 * 1024;
@@ -39,8 +41,19 @@ const BUILT_IN: &[(&str, &str, Auth, Purpose, Option<u64>)] = &[
     ("/home", "home", Auth::Required, Purpose::Service, None),
 ];
 
+/// Those of them that hash a password, which costs much, and may be a guess.
+const HASHES_PASSWORDS: [&str; 3] = ["/api/auth/register", "/api/auth/login", "/token"];
+/// Far more than people behind one address need, and about as much as a few cores can hash.
+const GUESSING: RateLimit = RateLimit {
+    by: By::Address,
+    requests: 10,
+    per: Duration::from_secs(1),
+    burst: Some(60),
+    spares_loopback: true,
+};
+
 /// What makes two routes the same.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     path: String,
     host: Option<String>,
@@ -69,6 +82,9 @@ pub(crate) fn all(config: &Config) -> Vec<RouteConfig> {
         route.auth = *auth;
         route.purpose = *purpose;
         route.body_limit = body_limit.unwrap_or(route.body_limit);
+        if HASHES_PASSWORDS.contains(path) {
+            route.rate_limit.push(GUESSING);
+        }
         route
     });
     let kept = built_in.filter(|route| !taken.contains(&Key::of(route)));
@@ -86,7 +102,7 @@ fn purpose(route: &RouteConfig) -> Purpose {
 }
 
 /// Where a request goes and what it must satisfy.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) struct Route {
     /// The path prefix: what logs call the route.
     pub(crate) name: String,
@@ -105,10 +121,12 @@ pub(crate) struct Route {
     pub(crate) request_rules: RequestRules,
     pub(crate) response_rules: ResponseRules,
     pub(crate) purpose: Purpose,
+    pub(crate) limits: RouteLimits,
+    pub(crate) tally: Tally,
 }
 
 /// What a look-up found.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) enum Found<'a> {
     Route(&'a Arc<Route>),
     /// The path is routed, but not for this method; these are.
@@ -142,26 +160,25 @@ pub(crate) struct Table {
 
 impl Table {
     /// Compiles `routes`; one whose upstream does not exist is left out. Of two for the same thing the first counts.
-    pub(crate) fn compile(routes: &[RouteConfig], upstream: impl Fn(&str) -> Option<usize>) -> Self {
+    pub(crate) fn compile(routes: &[RouteConfig], upstream: impl Fn(&str) -> Option<usize>, limits: &Limits) -> Self {
         let mut table = Self::default();
         for config in routes {
             let upstream = upstream(&config.upstream);
             if upstream.is_some() || config.purpose == Purpose::Events {
-                table.add(config, upstream);
+                table.add(config, upstream, limits);
             }
         }
         table
     }
 
-    fn add(&mut self, config: &RouteConfig, upstream: Option<usize>) {
+    fn add(&mut self, config: &RouteConfig, upstream: Option<usize>, limits: &Limits) {
         let key = Key::of(config);
         self.names_origins |= config.cors_origins.is_some();
+        let name = if key.path.is_empty() { "/" } else { &key.path };
         let route = Arc::new(Route {
-            name: if key.path.is_empty() {
-                "/".to_owned()
-            } else {
-                key.path.clone()
-            },
+            tally: Tally::of_route(name),
+            limits: limits.of_route(&key, &config.rate_limit),
+            name: name.to_owned(),
             upstream,
             auth: config.auth,
             scopes: config.scopes.clone(),
@@ -301,7 +318,7 @@ mod tests {
     }
 
     fn table(routes: &[RouteConfig]) -> Table {
-        Table::compile(routes, |_| Some(0))
+        Table::compile(routes, |_| Some(0), &Limits::default())
     }
 
     fn name(table: &Table, host: &str, method: &Method, path: &str) -> String {

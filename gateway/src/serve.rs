@@ -8,19 +8,23 @@ use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
+use actix_web::{Error, HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
-use portcullis_client::{Claims, Verifier};
-use service_kit::{Problem, RequestId, clock};
+use portcullis_client::Verifier;
+use service_kit::{Clock, Problem, RequestId, edge};
 
-use crate::config::Purpose;
+use crate::access_log::{Journal, Sink};
+use crate::config::{AccessLog, Purpose};
 use crate::connection::Connection;
 use crate::error::ProxyError;
 use crate::events::Events;
+use crate::limits::Who;
 use crate::proxy::Passage;
+use crate::record::{Record, Unanswered};
 use crate::routes::{Found, Route};
 use crate::state::{State, View, Views};
+use crate::tally::Present;
 use crate::tunnel::Handshake;
 use crate::web_app::WebApp;
 use crate::{admission, cookie, cors, headers, path, policy};
@@ -32,9 +36,6 @@ const DRAIN: usize = 32 * 1024 * 1024;
 /// And for how long, at most.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
-/// How much of a path is logged, in bytes.
-const LOGGED_PATH: usize = 512;
-
 /// What all workers share.
 pub(crate) struct Gateway {
     /// What a reload replaces.
@@ -42,24 +43,29 @@ pub(crate) struct Gateway {
     pub(crate) web: WebApp,
     pub(crate) events: Arc<Events>,
     pub(crate) verifier: Arc<Verifier>,
-    pub(crate) access_log: bool,
+    pub(crate) access_log: AccessLog,
+    /// Where the lines of the access log go.
+    pub(crate) sink: Option<Arc<Sink>>,
+    pub(crate) clock: Clock,
+    pub(crate) present: Arc<Present>,
 }
 
 /// A worker: the gateway, and this thread's own connections.
 pub(crate) struct Worker {
     gateway: Arc<Gateway>,
     views: Views,
-}
-
-/// What was found out about a request, for the log.
-struct Seen {
-    route: Arc<Route>,
-    claims: Option<Arc<Claims>>,
+    journal: Rc<Journal>,
 }
 
 impl Worker {
     pub(crate) fn new(gateway: &Arc<Gateway>) -> Self {
         Self {
+            journal: Journal::new(
+                gateway.sink.clone(),
+                gateway.access_log,
+                gateway.clock.clone(),
+                &gateway.present,
+            ),
             gateway: Arc::clone(gateway),
             views: Views::of(&gateway.state),
         }
@@ -70,7 +76,12 @@ impl Worker {
         self.views.current()
     }
 
-    async fn answer(&self, request: &HttpRequest, payload: &mut Payload) -> Result<HttpResponse, Problem> {
+    async fn answer(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+        record: &Record,
+    ) -> Result<HttpResponse, Problem> {
         if headers::size(request.headers()) > HEADERS {
             return Err(Problem::new(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -90,36 +101,44 @@ impl Worker {
         if path::is_internal(&path) {
             return Err(Problem::not_found());
         }
-        let view = self.view();
-        let route = match view.state.table.find(host, method, &path) {
+        let route = match record.view.state.table.find(host, method, &path) {
             Found::Route(route) => Arc::clone(route),
             Found::OtherMethods(allow) => return Err(Problem::method_not_allowed(method.as_str(), &allow)),
             Found::Nothing => return self.gateway.web.answer(request, &path),
         };
-        self.pass(&view, request, payload, host, &path, route).await
+        self.pass(record, request, payload, host, &path, route).await
     }
 
     async fn pass(
         &self,
-        view: &View,
+        record: &Record,
         request: &HttpRequest,
         payload: &mut Payload,
         host: &str,
         path: &str,
         route: Arc<Route>,
     ) -> Result<HttpResponse, Problem> {
-        see(request, &route, None);
+        let view = &record.view;
+        record.takes(&route);
+        if let Some(address) = record.arrival.client {
+            record.ask(&route.limits, Who::Address(address))?;
+        }
         if headers::content_length(request.headers()).is_some_and(|length| length > route.body_limit) {
             return Err(ProxyError::TooLarge(route.body_limit).into());
         }
         if cookie::is_asked_for(request.headers()) {
-            cookie::check(request.headers(), host, view.state.origins_of(&route))?;
+            cookie::check(
+                request.headers(),
+                record.arrival.host(host),
+                view.state.origins_of(&route),
+            )?;
         }
         let handshake = Handshake::of(request, route.auth)?;
         let beside = handshake.as_ref().and_then(Handshake::token);
         let caller = admission::admit(&self.gateway.verifier, &route, request.headers(), beside).await?;
         if let Some(caller) = &caller {
-            see(request, &route, Some(&caller.claims));
+            record.is_of(&caller.claims);
+            record.ask(&route.limits, Who::User(&caller.claims.sub))?;
             policy::check(&route, &caller.claims)?;
             if route.purpose == Purpose::Events {
                 return self
@@ -137,6 +156,7 @@ impl Worker {
         let passage = Passage {
             request,
             route: &route,
+            record,
             caller: caller.as_ref(),
             host,
             path,
@@ -160,13 +180,6 @@ fn forwarded_path<'a>(route: &Route, path: &'a str) -> &'a str {
     }
 }
 
-fn see(request: &HttpRequest, route: &Arc<Route>, claims: Option<&Arc<Claims>>) {
-    request.extensions_mut().insert(Seen {
-        route: Arc::clone(route),
-        claims: claims.map(Arc::clone),
-    });
-}
-
 /// Every request that is no preflight.
 pub(crate) async fn serve(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
     let mut payload = payload.into_inner();
@@ -174,20 +187,24 @@ pub(crate) async fn serve(request: HttpRequest, payload: web::Payload) -> Result
         .app_data::<Rc<Worker>>()
         .map(Rc::clone)
         .ok_or_else(|| Problem::internal(anyhow::anyhow!("no worker among the app's data")))?;
+    let record = Record::of(&request).ok_or_else(|| Problem::internal(anyhow::anyhow!("no record of the request")))?;
     if Connection::begin(&request) {
         let refusal = Problem::bad_request(
             "connection_over",
             "The connection was to be closed before this request.",
         );
+        record.fails(refusal.code());
         let mut response = refusal.response(Some(&RequestId::of(&request)), None);
         response.head_mut().set_connection_type(ConnectionType::Close);
         return Ok(response);
     }
-    let outcome = worker.answer(&request, &mut payload).await;
+    let unanswered = Unanswered::new(&request, &record);
+    let outcome = worker.answer(&request, &mut payload, &record).await;
     // Whoever said that it expects to hear something first is ready to hear this first.
     if outcome.is_err() && headers::has_body(request.headers()) && !request.head().expect() {
         drain(&mut payload).await;
     }
+    unanswered.answered();
     outcome
 }
 
@@ -204,41 +221,24 @@ async fn drain(payload: &mut Payload) {
     let _ = tokio::time::timeout(DRAIN_TIME, read).await;
 }
 
-/// What happens around every request: the last word on its headers, and its line in the log.
+/// What happens around every request: its id, its record, the last word on its headers, and the shape of errors.
 pub(crate) async fn surround(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let started = clock::instant();
-    let preflight = cors::is_preflight(&request);
-    let logged = request
+    edge::begin(&request);
+    let worker = request
         .app_data::<Rc<Worker>>()
-        .is_some_and(|worker| worker.gateway.access_log);
+        .ok_or_else(|| Problem::internal(anyhow::anyhow!("no worker among the app's data")))?;
+    let record = Record::begin(&request, worker.view(), &worker.journal);
+    let preflight = cors::is_preflight(&request);
     let response = cors::settle(next.call(request).await?.map_into_boxed_body(), preflight);
-    if !matches!(response.response().body().size(), BodySize::Stream) {
-        Connection::wait(response.request());
+    let (request, response) = response.into_parts();
+    record.notes(&response);
+    let response = edge::settle("gateway", &request, response);
+    if !matches!(response.body().size(), BodySize::Stream) {
+        Connection::wait(&request);
     }
-    if logged {
-        write_log(&response, started.elapsed());
-    }
-    Ok(response)
-}
-
-/// One line a request. The query is left out: it may hold secrets.
-fn write_log(response: &ServiceResponse<BoxBody>, took: Duration) {
-    let request = response.request();
-    let extensions = request.extensions();
-    let seen = extensions.get::<Seen>();
-    let path = request.uri().path();
-    log::info!(
-        target: "access",
-        method = request.method().as_str(),
-        path = path.get(..LOGGED_PATH).unwrap_or(path),
-        status = response.status().as_u16(),
-        ms:% = format_args!("{:.2}", took.as_secs_f64() * 1000.0),
-        request_id = extensions.get::<RequestId>().map_or("", |id| id.0.as_str()),
-        route = seen.map_or("", |seen| seen.route.name.as_str()),
-        user_id = seen.and_then(|seen| seen.claims.as_ref()).map_or("", |claims| claims.sub.as_str());
-        "request"
-    );
+    let response = record.watch(&request, response);
+    Ok(ServiceResponse::new(request, response))
 }

@@ -10,7 +10,9 @@ use actix_web::dev::RequestHead;
 use actix_web::http::{Method, header};
 use arc_swap::{ArcSwap, Cache};
 
+use crate::client_address::TrustedProxies;
 use crate::config::{self, Config};
+use crate::limits::Limits;
 use crate::routes::{self, Found, Route, Table};
 use crate::upstream::{Pool, Upstream};
 use crate::{headers, path};
@@ -18,6 +20,10 @@ use crate::{headers, path};
 /// Everything that requests go by and that a reload replaces. It never changes: the next one takes its place.
 pub(crate) struct State {
     pub(crate) table: Table,
+    /// All limits there are and were: those that did not change go on.
+    pub(crate) limits: Arc<Limits>,
+    /// Whose word on clients counts.
+    pub(crate) proxies: TrustedProxies,
     /// In the order of their names, as [`crate::routes::Route::upstream`] counts them.
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     /// What the upstreams were made from.
@@ -38,9 +44,9 @@ impl State {
     /// When a target is not a URL that can be connected to.
     pub(crate) fn new(config: &Config, before: Option<&Self>) -> anyhow::Result<Self> {
         let names: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
-        let table = Table::compile(&routes::all(config), |name| {
-            names.iter().position(|known| *known == name)
-        });
+        let limits = before.map_or_else(Arc::default, |before| Arc::clone(&before.limits));
+        let upstream = |name: &str| names.iter().position(|known| *known == name);
+        let table = Table::compile(&routes::all(config), upstream, &limits);
         let upstreams = config.upstreams.iter().map(|(name, described)| {
             match before.and_then(|before| before.same_upstream(name, described)) {
                 Some(known) => Ok(known),
@@ -49,6 +55,8 @@ impl State {
         });
         Ok(Self {
             table,
+            limits,
+            proxies: TrustedProxies::new(&config.trusted_proxies),
             upstreams: upstreams.collect::<anyhow::Result<_>>()?,
             described: config.upstreams.clone(),
             origins: config.cors_origins.clone(),
@@ -79,6 +87,16 @@ impl State {
         match self.table.find(host, method.as_ref().unwrap_or(&request.method), &path) {
             Found::Route(route) => self.origins_of(route),
             Found::OtherMethods(_) | Found::Nothing => &self.origins,
+        }
+    }
+
+    /// Gives up what `next`, which has taken its place, did not take over: requests that have begun end as they began, and
+    /// nothing else is done for it any more.
+    pub(crate) fn retire(&self, next: &Self) {
+        for upstream in &self.upstreams {
+            if !next.upstreams.iter().any(|kept| Arc::ptr_eq(kept, upstream)) {
+                upstream.retire(next.upstreams.iter().find(|successor| successor.name == upstream.name));
+            }
         }
     }
 

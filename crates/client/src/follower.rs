@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use secrecy::SecretString;
-use service_kit::{Clock, clock};
+use service_kit::{Clock, clock, meter};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use url::Url;
@@ -57,6 +57,7 @@ impl Follower {
     pub fn start(config: FollowerConfig, clock: Clock) -> anyhow::Result<Self> {
         let client = TokenClient::new(config.token_url, &config.client_id, config.client_secret)?;
         let trust = Arc::new(Trust::default());
+        show(&config.client_id, &trust);
         let (report, synced) = watch::channel(false);
         let task = tokio::spawn(follow(client.clone(), Arc::clone(&trust), clock.clone(), report));
         let fetcher = KeyFetcher {
@@ -101,6 +102,22 @@ impl Follower {
             })
         }
     }
+}
+
+/// Shows in `/metrics` what is known, for as long as somebody goes by it; of several followers in one process each by its
+/// account.
+fn show(account: &str, trust: &Arc<Trust>) {
+    let (account, trust) = (account.to_owned(), Arc::downgrade(trust));
+    meter::on_scrape(move || {
+        let Some(trust) = trust.upgrade() else {
+            return false;
+        };
+        let lag = trust.staleness().map_or(f64::INFINITY, |age| age.as_secs_f64());
+        let revocations = u32::try_from(trust.revocations()).unwrap_or(u32::MAX);
+        metrics::gauge!("feed_lag_seconds", "account" => account.clone()).set(lag);
+        metrics::gauge!("revocations_held", "account" => account.clone()).set(revocations);
+        true
+    });
 }
 
 async fn follow(client: TokenClient, trust: Arc<Trust>, clock: Clock, report: watch::Sender<bool>) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use jsonwebtoken::{Validation, decode, decode_header};
+use metrics::Counter;
 use quick_cache::sync::Cache;
 use serde_json::{Map, Value};
 use service_kit::Clock;
@@ -42,6 +43,8 @@ pub struct Verifier {
     trust: Arc<Trust>,
     fetcher: Option<KeyFetcher>,
     verified: Cache<[u8; digest::SHA256_OUTPUT_LEN], Arc<Verified>>,
+    hits: Counter,
+    misses: Counter,
 }
 
 impl std::fmt::Debug for Verifier {
@@ -64,6 +67,8 @@ impl Verifier {
             trust,
             fetcher: None,
             verified,
+            hits: metrics::counter!("token_cache_hits_total"),
+            misses: metrics::counter!("token_cache_misses_total"),
         }
     }
 
@@ -147,12 +152,16 @@ impl Verifier {
         let mut key = [0; digest::SHA256_OUTPUT_LEN];
         key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
         let verified = match self.verified.get(&key) {
-            Some(verified) if self.trust.keys().get(&verified.kid).is_some() => verified,
+            Some(verified) if self.trust.keys().get(&verified.kid).is_some() => {
+                self.hits.increment(1);
+                verified
+            }
             Some(_) => {
                 self.verified.remove(&key);
                 return Err(TokenError::Invalid("Token is invalid"));
             }
             None => {
+                self.misses.increment(1);
                 let verified = Arc::new(self.verify_signature(token)?);
                 self.verified.insert(key, Arc::clone(&verified));
                 verified
@@ -196,6 +205,7 @@ impl Verifier {
         // Time is checked on every request, here it would be checked once a token.
         validation.validate_exp = false;
         validation.validate_nbf = false;
+        metrics::counter!("signature_checks_total").increment(1);
         let members = decode::<Map<String, Value>>(token, key, &validation)
             .map_err(|_| INVALID)?
             .claims;

@@ -3,9 +3,11 @@
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
 
+use crate::meter::Histogram;
 use crate::{Problem, clock};
 
 /// The header that carries a request's id.
@@ -43,36 +45,47 @@ pub async fn handle(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let id = RequestId::adopt(request.headers().get(X_REQUEST_ID));
-    let method = request.method().clone();
-    request.extensions_mut().insert(id.clone());
+    begin(&request);
     let started = clock::instant();
+    let (request, response) = next.call(request).await?.map_into_boxed_body().into_parts();
+    let response = settle(role, &request, response);
+    let (method, status) = (known_method(request.method()), status_class(response.status()));
+    metrics::counter!("http_requests_total", "role" => role, "method" => method, "status" => status).increment(1);
+    Histogram::of("http_request_duration_seconds", &[("role", role)]).record(started.elapsed());
+    Ok(ServiceResponse::new(request, response))
+}
 
-    let response = next.call(request).await?.map_into_boxed_body();
-    let (request, mut response) = response.into_parts();
+/// Gives `request` its id.
+pub fn begin(request: &ServiceRequest) {
+    let id = RequestId::adopt(request.headers().get(X_REQUEST_ID));
+    request.extensions_mut().insert(id);
+}
+
+/// Gives `response` its last form: an error ours, every answer the id that [`begin`] gave to `request`. Failures of the
+/// role named `role` are logged.
+pub fn settle(role: &'static str, request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
+    let extensions = request.extensions();
+    let id = extensions.get::<RequestId>().map_or("", |id| id.0.as_str());
     if let Some(error) = response.error() {
         let problem = error.as_error::<Problem>();
         if response.status().is_server_error() {
             let cause = problem
                 .and_then(Problem::cause)
                 .map_or_else(|| error.to_string(), |cause| format!("{cause:#}"));
-            log::error!(role, request_id = id.0.as_str(), status = response.status().as_u16(), cause = cause.as_str(); "request failed");
+            log::error!(role, request_id = id, status = response.status().as_u16(), cause = cause.as_str(); "request failed");
         }
         let accept = request.headers().get(header::ACCEPT);
         let accept = accept.and_then(|value| value.to_str().ok());
         let shaped = match problem {
-            Some(problem) => problem.response(Some(&id.0), accept),
-            None => foreign(error).response(Some(&id.0), accept),
+            Some(problem) => problem.response(Some(id), accept),
+            None => foreign(error).response(Some(id), accept),
         };
         response = with_headers_of(&response, shaped);
     }
-    if let Ok(value) = HeaderValue::from_str(&id.0) {
+    if let Ok(value) = HeaderValue::from_str(id) {
         response.headers_mut().insert(X_REQUEST_ID, value);
     }
-    let status = response.status().as_u16();
-    metrics::counter!("http_requests_total", "role" => role, "method" => known_method(&method), "status" => status_label(status)).increment(1);
-    metrics::histogram!("http_request_duration_seconds", "role" => role).record(started.elapsed().as_secs_f64());
-    Ok(ServiceResponse::new(request, response))
+    response
 }
 
 /// `shaped` with the headers that middleware further in (CORS, say) gave to `response`, unless it has its own.
@@ -96,7 +109,8 @@ fn foreign(error: &Error) -> Problem {
 }
 
 /// Methods outside the standard ones are counted as one, so that a client cannot make metrics grow.
-fn known_method(method: &actix_web::http::Method) -> &'static str {
+#[must_use]
+pub fn known_method(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
         "HEAD" => "HEAD",
@@ -109,8 +123,10 @@ fn known_method(method: &actix_web::http::Method) -> &'static str {
     }
 }
 
-fn status_label(status: u16) -> &'static str {
-    match status {
+/// The class of a status, as metrics name it.
+#[must_use]
+pub fn status_class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
         100..=199 => "1xx",
         200..=299 => "2xx",
         300..=399 => "3xx",

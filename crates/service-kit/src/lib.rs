@@ -9,6 +9,7 @@ pub mod edge;
 pub mod form;
 pub mod health;
 pub mod logging;
+pub mod meter;
 pub mod private;
 pub mod problem;
 pub mod random;

@@ -1,18 +1,16 @@
 //! Starting and stopping a role: its public listener, its admin listener, its background tasks.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Route, web};
 use anyhow::Context;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::Problem;
 use crate::health::Readiness;
+use crate::{Problem, meter};
 
 /// How long requests in flight have to finish once a role is told to stop, in seconds.
 pub const GRACE_SECONDS: u64 = 10;
@@ -28,6 +26,8 @@ pub struct Running {
     admin: ServerHandle,
     tasks: Vec<JoinHandle<()>>,
     before_stop: Option<Box<dyn FnOnce() + Send + Sync>>,
+    at_end: Option<Box<dyn FnOnce() + Send + Sync>>,
+    scheme: &'static str,
     readiness: Readiness,
 }
 
@@ -64,6 +64,8 @@ impl Running {
             admin: admin_handle,
             tasks,
             before_stop: None,
+            at_end: None,
+            scheme: "http",
             readiness,
         })
     }
@@ -76,10 +78,26 @@ impl Running {
         }
     }
 
+    /// Calls `end` last, when nothing is served any more.
+    pub fn at_end(self, end: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self {
+            at_end: Some(Box::new(end)),
+            ..self
+        }
+    }
+
+    /// Says that the public listener speaks TLS.
+    pub fn over_tls(self) -> Self {
+        Self {
+            scheme: "https",
+            ..self
+        }
+    }
+
     /// The base URL of the public listener.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// Waits until the role can do its work.
@@ -110,14 +128,18 @@ impl Running {
         }
         self.admin.stop(false).await;
         let _ = self.public.1.await;
+        if let Some(end) = self.at_end {
+            end();
+        }
     }
 }
 
-/// Binds `address`, the value of the configuration key `key`.
+/// Binds `address`, the value of the configuration key `key`; what is counted from then on is shown in `/metrics`.
 ///
 /// # Errors
 /// With the key and a remedy, when the address is taken or not ours.
 pub fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    meter::start();
     let listener = TcpListener::bind(address).with_context(|| {
         format!(
             "cannot listen on {address}: free the port, or set {key} (PORTCULLIS_{}) to another one",
@@ -144,21 +166,7 @@ pub fn allow_only(allow: &'static str) -> Route {
     })
 }
 
-fn metrics_handle() -> &'static PrometheusHandle {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    HANDLE.get_or_init(|| {
-        let recorder = PrometheusBuilder::new()
-            .set_buckets(&[0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0])
-            .unwrap_or_default()
-            .build_recorder();
-        let handle = recorder.handle();
-        let _ = metrics::set_global_recorder(recorder);
-        handle
-    })
-}
-
 fn admin_server(role: &'static str, listener: TcpListener, readiness: Readiness) -> anyhow::Result<Server> {
-    let metrics = metrics_handle();
     let server = HttpServer::new(move || {
         let readiness = readiness.clone();
         App::new()
@@ -175,11 +183,10 @@ fn admin_server(role: &'static str, listener: TcpListener, readiness: Readiness)
             )
             .route(
                 "/metrics",
-                web::get().to(move || async move {
-                    metrics.run_upkeep();
+                web::get().to(|| async {
                     HttpResponse::Ok()
                         .content_type("text/plain; version=0.0.4")
-                        .body(metrics.render())
+                        .body(meter::render())
                 }),
             )
             .default_service(web::to(|| async { Err::<HttpResponse, _>(Problem::not_found()) }))

@@ -62,7 +62,7 @@ enum Wrong {
 pub(super) async fn watch(upstream: Weak<Upstream>, target: Weak<Target>) {
     loop {
         let pause = {
-            let (Some(upstream), Some(target)) = (upstream.upgrade(), target.upgrade()) else {
+            let (Some(upstream), Some(target)) = (Upstream::alive(&upstream), target.upgrade()) else {
                 return;
             };
             let Some(check) = &upstream.config.health else { return };

@@ -12,8 +12,8 @@ mod target;
 
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use service_kit::clock;
@@ -43,6 +43,8 @@ pub(crate) struct Upstream {
     /// Opens when requests fail whatever target they are brought to.
     breaker: Breaker,
     origin: Instant,
+    /// The labels of its successor's targets, once it is only there for the requests that have begun.
+    retired: OnceLock<Option<Vec<String>>>,
 }
 
 /// The targets there are at the moment.
@@ -55,7 +57,7 @@ struct Roster {
 
 impl Upstream {
     /// Starts the upstream that `config` describes: its checks and the looking up of its names run on the present runtime
-    /// until nobody has the upstream any more.
+    /// until it is retired, or nobody has it any more.
     ///
     /// # Errors
     /// When a target is not a URL that can be connected to.
@@ -77,6 +79,7 @@ impl Upstream {
             }),
             breaker: Breaker::new(config.max_failures, SHORTEST, LONGEST),
             origin: clock::instant(),
+            retired: OnceLock::new(),
         });
         upstream.enlist(&known, complete);
         if !complete {
@@ -84,6 +87,17 @@ impl Upstream {
         }
         tokio::spawn(report::report(Arc::downgrade(&upstream)));
         Ok(upstream)
+    }
+
+    /// Ends its checks and the looking up of its names. `successor` has its name now.
+    pub(crate) fn retire(&self, successor: Option<&Arc<Self>>) {
+        let labels = |upstream: &Arc<Self>| upstream.sites.iter().map(|site| site.label.clone()).collect();
+        let _ = self.retired.set(successor.map(labels));
+    }
+
+    /// `upstream`, if there is still something to be done for it.
+    fn alive(upstream: &Weak<Self>) -> Option<Arc<Self>> {
+        upstream.upgrade().filter(|upstream| upstream.retired.get().is_none())
     }
 
     /// Takes over the addresses that each site has now; `None` for a site about which nothing new is known. A target that

@@ -107,7 +107,9 @@ impl Lease {
 
     /// Takes the connection out of the pool's hands, which counts it, and its request, until what this returns is dropped.
     pub(crate) fn keep(self) -> impl Sized {
-        let connection = Connected::new(&self.in_flight.0.target, usize::MAX);
+        let target = &self.in_flight.0.target;
+        target.breaker.succeeded();
+        let connection = Connected::new(target, usize::MAX);
         (connection, self.in_flight)
     }
 

@@ -11,7 +11,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Reports on `upstream` until nobody has it any more.
 pub(super) async fn report(upstream: Weak<Upstream>) {
     let mut last = None;
-    while let Some(upstream) = upstream.upgrade() {
+    while let Some(upstream) = Upstream::alive(&upstream) {
         let state = State::of(&upstream);
         state.show();
         last = Some(state);
@@ -19,7 +19,12 @@ pub(super) async fn report(upstream: Weak<Upstream>) {
         tokio::time::sleep(EVERY).await;
     }
     if let Some(state) = last {
-        state.gone().show();
+        let upstream = upstream.upgrade();
+        state.bow_out(
+            upstream
+                .as_ref()
+                .and_then(|upstream| upstream.retired.get()?.as_deref()),
+        );
     }
 }
 
@@ -53,23 +58,32 @@ impl State {
         }
     }
 
-    /// The last word on an upstream that is no more.
-    fn gone(self) -> Self {
-        Self {
-            healthy: self.healthy.into_iter().map(|(label, _)| (label, f64::NAN)).collect(),
-            open: 0.0,
-            connections: 0,
-            in_flight: 0,
-            ..self
+    /// The last word on an upstream that is no more, except about what its successor, with these targets, speaks for.
+    fn bow_out(mut self, successor: Option<&[String]>) {
+        self.healthy
+            .retain(|(label, _)| !successor.is_some_and(|labels| labels.contains(label)));
+        self.healthy.iter_mut().for_each(|(_, healthy)| *healthy = f64::NAN);
+        self.show_targets();
+        if successor.is_none() {
+            (self.open, self.connections, self.in_flight) = (0.0, 0, 0);
+            self.show_sums();
         }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "nobody has so many connections")]
     fn show(&self) {
+        self.show_targets();
+        self.show_sums();
+    }
+
+    fn show_targets(&self) {
         for (target, healthy) in &self.healthy {
             metrics::gauge!("upstream_healthy", "upstream" => self.upstream.clone(), "target" => target.clone())
                 .set(*healthy);
         }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "nobody has so many connections")]
+    fn show_sums(&self) {
         let gauge =
             |name: &'static str, value: f64| metrics::gauge!(name, "upstream" => self.upstream.clone()).set(value);
         gauge("upstream_breaker_open", self.open);

@@ -57,7 +57,7 @@ impl Resolver {
 /// last addresses stay.
 pub(super) async fn keep_up(upstream: Weak<Upstream>, resolver: Resolver) {
     let mut failing = false;
-    while let Some(strong) = upstream.upgrade() {
+    while let Some(strong) = Upstream::alive(&upstream) {
         let looking = strong.sites.iter().map(|site| resolver.addresses(&site.address));
         let found = join_all(looking).await;
         let error = found

@@ -61,7 +61,7 @@ impl Site {
 /// One address, shared by all workers for as long as the upstream has it.
 #[derive(Debug)]
 pub(crate) struct Target {
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Which of the upstream's sites it belongs to.
     pub(super) site: usize,
     /// The value of `Host`.

@@ -228,8 +228,7 @@ async fn once_the_feed_is_silent_for_too_long_routes_deny_unless_they_say_allow(
         |config| config.routes.push(lenient),
         Duration::from_millis(500),
         Issuer::start(),
-    )
-    .await;
+    );
     app.until_ready().await;
     let token = app.token();
     assert_eq!(app.get_as("/home", &token).await.0, 200);
@@ -255,7 +254,7 @@ async fn once_the_feed_is_silent_for_too_long_routes_deny_unless_they_say_allow(
 async fn until_the_first_snapshot_protected_routes_are_503_and_open_ones_work() {
     let issuer = Issuer::start();
     issuer.fall_silent();
-    let app = spawn_unsynced(|_| {}, Duration::from_mins(1), issuer).await;
+    let app = spawn_unsynced(|_| {}, Duration::from_mins(1), issuer);
     let (status, body) = app.get_as("/home", &app.token()).await;
     assert_eq!((status, &body["code"]), (503, &json!("revocations_unknown")));
     assert_eq!(app.get("/open").await.status(), 200);

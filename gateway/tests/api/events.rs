@@ -142,7 +142,7 @@ async fn only_users_with_a_good_token_get_a_stream() {
 
     let issuer = Issuer::start();
     issuer.fall_silent();
-    let stale = spawn_unsynced(|_| {}, Duration::from_mins(1), issuer).await;
+    let stale = spawn_unsynced(|_| {}, Duration::from_mins(1), issuer);
     let response = open(&stale, &stale.token()).await;
     assert_eq!(
         (response.status().as_u16(), &response.headers()["retry-after"]),

@@ -62,6 +62,39 @@ async fn where_a_request_came_from_is_said_anew() {
 }
 
 #[actix_web::test]
+async fn behind_a_trusted_proxy_the_client_is_whom_the_proxy_says() {
+    let app = spawn_with(|config| {
+        config.trusted_proxies = ["127.0.0.0/8", "10.0.0.0/8"].map(|n| n.parse().unwrap()).to_vec();
+    })
+    .await;
+    let said = "X-Forwarded-For: 10.1.1.1, 203.0.113.7\r\nX-Forwarded-For: 10.0.0.2\r\nX-Forwarded-Proto: https\r\n\
+                X-Forwarded-Host: shop.test\r\nX-Forwarded-Port: 1\r\nForwarded: for=1.2.3.4\r\nX-Real-Ip: 1.2.3.4\r\n";
+    let (_, seen) = app.raw_get("/open", said).await;
+    let headers = &seen["headers"];
+    assert_eq!(headers["x-forwarded-for"], json!(["203.0.113.7, 10.0.0.2, 127.0.0.1"]));
+    assert_eq!(headers["x-forwarded-host"], json!(["shop.test"]));
+    assert_eq!(headers["x-forwarded-proto"], json!(["https"]));
+    assert_eq!(
+        headers["forwarded"],
+        json!(["for=203.0.113.7;host=\"shop.test\";proto=https, for=10.0.0.2, for=127.0.0.1"])
+    );
+    assert!(!seen.to_string().contains("1.2.3.4") && !seen.to_string().contains("10.1.1.1"));
+    assert_eq!(headers["x-forwarded-port"], Value::Null);
+
+    let (_, seen) = app.raw_get("/open", "").await;
+    assert_eq!(seen["headers"]["x-forwarded-for"], json!(["127.0.0.1"]));
+}
+
+#[actix_web::test]
+async fn the_cookie_is_for_pages_of_the_host_that_a_trusted_proxy_was_asked_for() {
+    let trusting = spawn_with(|config| config.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()]).await;
+    let doubting = spawn().await;
+    let head = "X-Token-Delivery: cookie\r\nOrigin: https://shop.test\r\nX-Forwarded-Host: shop.test\r\n";
+    let status = async |app: &crate::helpers::TestApp| app.raw_get("/api/auth/refresh", head).await.0;
+    assert_eq!((status(&trusting).await, status(&doubting).await), (200, 403));
+}
+
+#[actix_web::test]
 async fn a_host_that_is_none_is_400() {
     let app = spawn().await;
     let answer = app

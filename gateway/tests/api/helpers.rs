@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer};
 use portcullis_client::{FollowerConfig, VerifierConfig};
-use portcullis_gateway::{Config, Reloader, RouteConfig, Upstream};
+use portcullis_gateway::{AccessLog, Config, Reloader, RouteConfig, Upstream};
 use reqwest::{Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -122,7 +122,7 @@ pub(crate) async fn spawn() -> TestApp {
 
 /// The gateway with a configuration that `change` has the last word on; returns once it follows the issuer.
 pub(crate) async fn spawn_with(change: impl FnOnce(&mut Config)) -> TestApp {
-    let app = spawn_unsynced(change, Duration::from_mins(1), Issuer::start()).await;
+    let app = spawn_unsynced(change, Duration::from_mins(1), Issuer::start());
     app.until_ready().await;
     app
 }
@@ -150,7 +150,8 @@ pub(crate) fn config(echo: SocketAddr) -> Config {
         client_secret: SecretString::from("secret"),
         cors_origins: vec![ORIGIN.to_owned()],
         web_root: PathBuf::new(),
-        access_log: true,
+        access_log: AccessLog::Text,
+        trusted_proxies: Vec::new(),
         tls: None,
         max_connections: 1000,
         max_event_streams: 500,
@@ -171,11 +172,7 @@ pub(crate) fn config(echo: SocketAddr) -> Config {
     }
 }
 
-pub(crate) async fn spawn_unsynced(
-    change: impl FnOnce(&mut Config),
-    max_staleness: Duration,
-    issuer: Issuer,
-) -> TestApp {
+pub(crate) fn spawn_unsynced(change: impl FnOnce(&mut Config), max_staleness: Duration, issuer: Issuer) -> TestApp {
     let echo = Echo::start();
     let mut config = config(echo.address);
     change(&mut config);

@@ -22,6 +22,7 @@ pub(crate) struct Service {
     pub(crate) name: &'static str,
     pub(crate) well: Arc<AtomicBool>,
     pub(crate) seen: Arc<AtomicUsize>,
+    checked: Arc<AtomicUsize>,
     stop: watch::Sender<bool>,
     connections: JoinSet<()>,
 }
@@ -50,6 +51,7 @@ impl Service {
             Arc::default(),
             watch::Sender::new(false),
         );
+        let checked = Arc::<AtomicUsize>::default();
         let mut connections = JoinSet::new();
         let address = listener.local_addr().unwrap();
         let each = Connection {
@@ -57,6 +59,7 @@ impl Service {
             leaves,
             well: Arc::clone(&well),
             seen: Arc::clone(&seen),
+            checked: Arc::clone(&checked),
             stop: stop.subscribe(),
         };
         connections.spawn(accept_until_stopped(listener, each));
@@ -65,9 +68,15 @@ impl Service {
             name,
             well,
             seen,
+            checked,
             stop,
             connections,
         }
+    }
+
+    /// How often it was asked whether it is well.
+    pub(crate) fn checked(&self) -> usize {
+        self.checked.load(Ordering::SeqCst)
     }
 
     pub(crate) async fn stop(self) {
@@ -83,6 +92,7 @@ struct Connection {
     leaves: Leaves,
     well: Arc<AtomicBool>,
     seen: Arc<AtomicUsize>,
+    checked: Arc<AtomicUsize>,
     stop: watch::Receiver<bool>,
 }
 
@@ -124,6 +134,7 @@ impl Connection {
                 return;
             }
             let (status, body) = if head.starts_with("GET /healthz ") {
+                self.checked.fetch_add(1, Ordering::SeqCst);
                 if self.well.load(Ordering::SeqCst) {
                     (200, "well")
                 } else {

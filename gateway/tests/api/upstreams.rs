@@ -294,3 +294,41 @@ async fn a_target_can_have_a_name() {
         assert_eq!(ask(&app).await, (200, "a".to_owned()));
     }
 }
+
+#[actix_web::test]
+async fn an_upstream_that_a_reload_replaced_is_checked_and_shown_no_more_even_while_nobody_asks() {
+    let (old, new) = (Service::start("old"), Service::start("new"));
+    let mut next = None;
+    let app = spawn_with(|config| {
+        let mut changed = config.clone();
+        odd(config, "changing", &[old.address], |upstream| {
+            upstream.health = Some(check())
+        });
+        odd(&mut changed, "changing", &[new.address], |upstream| {
+            upstream.health = Some(check())
+        });
+        next = Some(changed);
+    })
+    .await;
+    assert_eq!(ask(&app).await, (200, "old".to_owned()));
+    let shown = |service: &Service| {
+        format!(
+            "upstream_healthy{{upstream=\"changing\",target=\"{}\"}}",
+            service.address
+        )
+    };
+    until(async || metrics(&app).await.contains(&format!("{} 1\n", shown(&old)))).await;
+    app.reloader.reload(&next.unwrap()).unwrap();
+    until(async || metrics(&app).await.contains(&format!("{} NaN\n", shown(&old)))).await;
+    until(async || metrics(&app).await.contains(&format!("{} 1\n", shown(&new)))).await;
+    // A check may have been under way.
+    let goes_on = async || {
+        let before = new.checked();
+        until(async || new.checked() > before + 3).await;
+    };
+    goes_on().await;
+    let no_more = old.checked();
+    goes_on().await;
+    assert_eq!(old.checked(), no_more);
+    assert_eq!(ask(&app).await, (200, "new".to_owned()));
+}

@@ -1,6 +1,7 @@
 //! `portcullis up`, and one role alone.
 
 use anyhow::bail;
+use portcullis_gateway::AccessLog;
 use service_kit::config::Mistake;
 use service_kit::{Clock, logging};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -16,17 +17,22 @@ pub(super) async fn up(source: Source, clock: Clock) -> anyhow::Result<()> {
     let found = source.read(Missing::Make)?;
     refuse(&found.config.mistakes(&Role::ALL))?;
     let data = source.data.path().display().to_string();
+    let access_log = found.config.gateway.access_log;
     let all = All::start(found.config.clone(), clock.clone()).await?;
     let reload = Reload::new(source, &Role::ALL, found, all.reloader.clone(), clock);
     tokio::spawn(reload.run(hangup));
     let url = all.gateway.url();
-    say!(
-        "\nPortcullis is ready: {url}   (data in {})\n\nOpen it in a browser or, in another terminal:\n\n  \
+    let greeting = format!(
+        "\nPortcullis is ready: {url}   (data in {data})\n\nOpen it in a browser or, in another terminal:\n\n  \
          curl -H 'Content-Type: application/json' {url}/api/auth/register \\\n    \
          -d '{{\"username\":\"ada\",\"email\":\"ada@example.com\",\"password\":\"correct horse\"}}'\n  \
          curl -H 'Authorization: Bearer PASTE-THE-ACCESS-TOKEN' {url}/home\n",
-        data,
     );
+    // Whoever reads objects from standard output wants nothing else there.
+    match access_log {
+        AccessLog::Json => log::info!("{greeting}"),
+        AccessLog::Text | AccessLog::Off => say!("{greeting}"),
+    }
     stop.wait().await;
     tokio::select! {
         () = all.stop() => {}
@@ -42,7 +48,7 @@ pub(super) async fn one(role: Role, source: Source, clock: Clock) -> anyhow::Res
     let found = source.read(Missing::Leave)?;
     refuse(&found.config.mistakes(&[role]))?;
     let running = if role == Role::Gateway {
-        let (running, reloader) = role::start_gateway_alone(&found.config, clock.clone())?;
+        let (running, reloader) = role::start_gateway_alone(&found.config, clock.clone()).await?;
         tokio::spawn(Reload::new(source, &[Role::Gateway], found, reloader, clock).run(hangup));
         running
     } else {

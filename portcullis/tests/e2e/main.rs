@@ -1,6 +1,7 @@
 //! The whole of Portcullis, through its gateway, as clients meet it.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod access_log;
 mod accounts;
 mod attacks;
 mod bad_input;
@@ -17,7 +18,6 @@ mod replicas;
 mod rotation;
 mod service_accounts;
 mod sessions;
-mod streaming;
 mod topology;
 mod tutorials;
 mod web;

@@ -237,14 +237,6 @@ impl Part {
         }
     }
 
-    /// The most memory that it ever used, in bytes, where the system tells.
-    pub(crate) fn peak_memory(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.running.0.id())).ok()?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let kilobytes: u64 = peak.trim().strip_suffix(" kB")?.parse().ok()?;
-        Some(kilobytes * 1024)
-    }
-
     /// Has it read a setting differently from its next start on.
     pub(crate) fn set(&mut self, variable: &str, value: &str) {
         self.command.env(variable, value);

@@ -71,10 +71,8 @@ impl Running {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        match tokio::time::timeout(PATIENCE, asking).await {
-            Ok(line) => line,
-            Err(_) => panic!("it never said {this:?}: {:#?}", self.said.lock().unwrap()),
-        }
+        let said = tokio::time::timeout(PATIENCE, asking).await;
+        said.unwrap_or_else(|_| panic!("it never said {this:?}: {:#?}", self.said.lock().unwrap()))
     }
 
     fn hang_up(&self) {

@@ -154,7 +154,7 @@ pub(crate) async fn spawn_on(stores: Stores, change: impl FnOnce(&mut Config)) -
         *listen = any;
     }
     config.identity.bcrypt_cost = 4;
-    config.gateway.access_log = false;
+    config.gateway.access_log = portcullis_gateway::AccessLog::Off;
     if let Some((users, tokens)) = stores.urls() {
         (config.identity.database_url, config.token.store_url) = (users, tokens);
     }

@@ -25,13 +25,13 @@ impl FromRequest for Device {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let forwarded = text(request.headers(), &header::X_FORWARDED_FOR);
-        // The last entry is the one that our own gateway wrote; those before it may be the client's invention.
-        let last = forwarded
+        // Our own gateway wrote all of it: the client, and after it the proxies that it trusts.
+        let client = forwarded
             .as_deref()
-            .and_then(|list| list.rsplit(',').next())
+            .and_then(|list| list.split(',').next())
             .map(|entry| kept(entry.trim()));
         ready(Ok(Self {
-            ip: last
+            ip: client
                 .filter(|entry| !entry.is_empty())
                 .or_else(|| request.peer_addr().map(|peer| peer.ip().to_string())),
             user_agent: text(request.headers(), &header::USER_AGENT).map(|text| kept(&text)),

@@ -171,7 +171,7 @@ async fn the_session_knows_the_roles_and_where_it_was_opened() {
     let body = json!({"email": "root@example.com", "password": PASSWORD});
     let request = service.request(Method::POST, LOGIN).json(&body);
     let request = request
-        .header("x-forwarded-for", "1.1.1.1, 203.0.113.9")
+        .header("x-forwarded-for", "203.0.113.9, 10.0.0.1")
         .header("user-agent", "x".repeat(300));
     assert_eq!(service.send(request).await.status, 200);
     assert_eq!(service.login("root").await.status, 200);

@@ -1,0 +1,300 @@
+//! What is found out about a request on its way, and what is made of it when its answer has been sent: its numbers, and its
+//! line in the log.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::error::Error;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::ServiceRequest;
+use actix_web::http::{Method, StatusCode};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use bytes::Bytes;
+use portcullis_client::Claims;
+use service_kit::{Problem, RequestId, clock};
+
+use crate::access_log::{Journal, Line};
+use crate::body::Progress;
+use crate::client_address::Arrival;
+use crate::config::Purpose;
+use crate::limits::{RouteLimits, Told, TooMany, Who};
+use crate::routes::Route;
+use crate::state::View;
+use crate::tally::{InFlight, Tally};
+use crate::trace::Trace;
+use crate::upstream::{Target, Upstream};
+
+/// What is logged as the status when the client left before there was one, as other proxies have it.
+const CLIENT_LEFT: u16 = 499;
+
+/// A request, from its head to the end of its answer.
+pub(crate) struct Record {
+    started: Instant,
+    /// What the request goes by, whatever is reloaded meanwhile.
+    pub(crate) view: Rc<View>,
+    pub(crate) arrival: Arrival,
+    route: OnceCell<Arc<Route>>,
+    claims: OnceCell<Arc<Claims>>,
+    trace: OnceCell<Trace>,
+    told: RefCell<Told>,
+    code: Cell<&'static str>,
+    target: RefCell<Option<(Arc<Upstream>, Arc<Target>)>>,
+    progress: OnceCell<Rc<Progress>>,
+    upstream_took: Cell<Option<Duration>>,
+    journal: Rc<Journal>,
+    _in_flight: InFlight,
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    Complete,
+    ClientLeft,
+    Broken,
+}
+
+impl Record {
+    /// Begins the record of `request`, and leaves it where [`Record::of`] finds it.
+    pub(crate) fn begin(request: &ServiceRequest, view: Rc<View>, journal: &Rc<Journal>) -> Rc<Self> {
+        let record = Rc::new(Self {
+            started: clock::instant(),
+            arrival: Arrival::of(request.request(), &view.state.proxies),
+            view,
+            route: OnceCell::new(),
+            claims: OnceCell::new(),
+            trace: OnceCell::new(),
+            told: RefCell::default(),
+            code: Cell::default(),
+            target: RefCell::default(),
+            progress: OnceCell::new(),
+            upstream_took: Cell::default(),
+            journal: Rc::clone(journal),
+            _in_flight: InFlight::on(&journal.busy),
+        });
+        request.extensions_mut().insert(Rc::clone(&record));
+        record
+    }
+
+    /// The record that was begun for `request`.
+    pub(crate) fn of(request: &HttpRequest) -> Option<Rc<Self>> {
+        request.extensions().get::<Rc<Self>>().map(Rc::clone)
+    }
+
+    pub(crate) fn takes(&self, route: &Arc<Route>) {
+        let _ = self.route.set(Arc::clone(route));
+    }
+
+    pub(crate) fn is_of(&self, claims: &Arc<Claims>) {
+        let _ = self.claims.set(Arc::clone(claims));
+    }
+
+    /// Counts the request of `who` by the limits of its route.
+    pub(crate) fn ask(&self, limits: &RouteLimits, who: Who<'_>) -> Result<(), TooMany> {
+        if limits.is_empty() {
+            return Ok(());
+        }
+        let verdict = limits.ask(who, &mut self.told.borrow_mut());
+        if verdict.is_err() {
+            self.tally().limited();
+        }
+        verdict
+    }
+
+    /// The trace that the request belongs to, which begins here unless it was `received`.
+    pub(crate) fn trace(&self, received: Option<Trace>) -> &Trace {
+        self.trace.get_or_init(|| received.unwrap_or_else(Trace::begin))
+    }
+
+    /// Notes that the request goes to a target of `upstream`, its body being at `progress`.
+    pub(crate) fn goes_to(&self, upstream: &Arc<Upstream>, target: &Arc<Target>, progress: &Rc<Progress>) {
+        *self.target.borrow_mut() = Some((Arc::clone(upstream), Arc::clone(target)));
+        let _ = self.progress.set(Rc::clone(progress));
+    }
+
+    /// Notes that an upstream has begun to answer.
+    pub(crate) fn upstream_answers(&self) {
+        if let Some(progress) = self.progress.get() {
+            let took = progress.age();
+            self.upstream_took.set(Some(took));
+            self.tally().upstream_took(took);
+        }
+    }
+
+    fn tally(&self) -> &Tally {
+        self.route.get().map_or(&self.journal.rest, |route| &route.tally)
+    }
+
+    /// Gives `response` the headers it still lacks, counts it, and watches it to its end.
+    pub(crate) fn watch(self: Rc<Self>, request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
+        if let Some(route) = self.route.get() {
+            route.limits.show(&self.told.borrow(), response.headers_mut());
+        }
+        let (method, status) = (request.method(), response.status());
+        self.tally().answered(method, status);
+        if !self.code.get().is_empty() {
+            self.tally().refused(self.code.get());
+        }
+        let has_end = *method != Method::HEAD;
+        let request = self.journal.is_kept().then(|| request.clone());
+        response.map_body(|_, body| {
+            BoxBody::new(Watched {
+                left: match body.size() {
+                    BodySize::Sized(size) if has_end => size,
+                    BodySize::Stream if has_end => u64::MAX,
+                    _ => 0,
+                },
+                sent: 0,
+                broken: false,
+                status: status.as_u16(),
+                request,
+                record: self,
+                body,
+            })
+        })
+    }
+
+    /// Notes the error that `response` is, if it is one.
+    pub(crate) fn notes(&self, response: &HttpResponse) {
+        if let Some(error) = response.error() {
+            self.fails(error.as_error::<Problem>().map_or("bad_request", Problem::code));
+        }
+    }
+
+    /// Notes that the request comes to nothing, and what that is called.
+    pub(crate) fn fails(&self, code: &'static str) {
+        self.code.set(code);
+    }
+
+    fn end(&self, request: Option<&HttpRequest>, status: u16, sent: u64, ending: Ending) {
+        let took = self.started.elapsed();
+        let route = self.route.get();
+        let is_tunnel = status == StatusCode::SWITCHING_PROTOCOLS.as_u16();
+        if !is_tunnel && route.is_none_or(|route| route.purpose != Purpose::Events) {
+            self.tally().took(took);
+        }
+        let Some(request) = request else { return };
+        let (fault, code) = self.blame(status, ending);
+        let extensions = request.extensions();
+        let received = self.trace.get().is_none().then(|| Trace::received(request.headers()));
+        let target = self.target.borrow();
+        let target = target.as_ref();
+        let claims = self.claims.get();
+        self.journal.write(&Line {
+            method: request.method().as_str(),
+            path: request.uri().path(),
+            status,
+            route: route.map_or("", |route| &route.name),
+            upstream: target.map_or("", |(upstream, _)| &upstream.name),
+            target: target.map(|(_, target)| target.address),
+            fault,
+            code,
+            took,
+            upstream_took: self.upstream_took.get(),
+            received: self.progress.get().map_or(0, |progress| progress.bytes()),
+            sent,
+            user_id: claims.map_or("", |claims| &claims.sub),
+            session_id: claims.and_then(|claims| claims.sid.as_deref()).unwrap_or(""),
+            request_id: extensions.get::<RequestId>().map_or("", |id| &id.0),
+            client: self.arrival.client,
+            trace_id: self
+                .trace
+                .get()
+                .or(received.as_ref().and_then(Option::as_ref))
+                .map_or("", Trace::id),
+        });
+    }
+
+    /// Whose fault it is that a request was not answered as it should have been, and what happened.
+    fn blame(&self, status: u16, ending: Ending) -> (&'static str, &'static str) {
+        let code = self.code.get();
+        match (ending, status) {
+            (Ending::ClientLeft, _) => ("client", "client_left"),
+            (Ending::Broken, _) => ("upstream", "broken_answer"),
+            (Ending::Complete, 502 | 504) => ("upstream", code),
+            (Ending::Complete, 500..) if code.is_empty() || code.starts_with("upstream_") => ("upstream", code),
+            (Ending::Complete, 500..) => ("gateway", code),
+            (Ending::Complete, 400..) => ("client", code),
+            (Ending::Complete, _) => ("", code),
+        }
+    }
+}
+
+/// A request that nothing was answered to yet. Dropped before it was, its client has left.
+pub(crate) struct Unanswered {
+    request: HttpRequest,
+    record: Option<Rc<Record>>,
+}
+
+impl Unanswered {
+    pub(crate) fn new(request: &HttpRequest, record: &Rc<Record>) -> Self {
+        Self {
+            request: request.clone(),
+            record: Some(Rc::clone(record)),
+        }
+    }
+
+    pub(crate) fn answered(mut self) {
+        self.record = None;
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take() {
+            let request = record.journal.is_kept().then_some(&self.request);
+            record.end(request, CLIENT_LEFT, 0, Ending::ClientLeft);
+        }
+    }
+}
+
+/// The body of an answer, watched to its end.
+struct Watched {
+    body: BoxBody,
+    /// How many bytes are still to come: 0 when nobody asks for more, `u64::MAX` when only the body itself knows.
+    left: u64,
+    sent: u64,
+    broken: bool,
+    status: u16,
+    request: Option<HttpRequest>,
+    record: Rc<Record>,
+}
+
+impl MessageBody for Watched {
+    type Error = Box<dyn Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Box<dyn Error>>>> {
+        let watched = self.get_mut();
+        let piece = ready!(Pin::new(&mut watched.body).poll_next(cx));
+        match &piece {
+            Some(Ok(piece)) => {
+                let length = piece.len() as u64;
+                watched.sent = watched.sent.saturating_add(length);
+                if watched.left != u64::MAX {
+                    watched.left = watched.left.saturating_sub(length);
+                }
+            }
+            Some(Err(_)) => watched.broken = true,
+            None => watched.left = 0,
+        }
+        Poll::Ready(piece)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let ending = match (self.broken, self.left) {
+            (true, _) => Ending::Broken,
+            (false, 0) => Ending::Complete,
+            (false, _) => Ending::ClientLeft,
+        };
+        self.record.end(self.request.as_ref(), self.status, self.sent, ending);
+    }
+}
