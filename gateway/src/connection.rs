@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
+use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::HttpRequest;
 use actix_web::dev::Extensions;
 use actix_web::http::ConnectionType;
@@ -44,11 +45,21 @@ impl Drop for Answering {
     }
 }
 
+/// The socket of a client's connection, with TLS over it or without, unless HTTP/2 is spoken there: that has several requests
+/// at once, and limits of its own (`http2.rs`).
+pub(crate) fn http1(connection: &dyn Any) -> Option<&TcpStream> {
+    if let Some(plain) = connection.downcast_ref::<TcpStream>() {
+        return Some(plain);
+    }
+    let (socket, session) = connection.downcast_ref::<TlsStream<TcpStream>>()?.get_ref();
+    (session.alpn_protocol() != Some(b"h2")).then_some(socket)
+}
+
 impl Connection {
     /// Remembers a new connection. One that has waited for a whole request for longer than `patience` since its last answer
     /// is ended: the HTTP library has a limit for the first head only, and one for those that say nothing at all.
     pub(crate) fn remember(connection: &dyn Any, data: &mut Extensions, patience: Duration) {
-        let Some(stream) = connection.downcast_ref::<TcpStream>() else {
+        let Some(stream) = http1(connection) else {
             return;
         };
         let connection = Rc::new(Self {

@@ -4,8 +4,9 @@ use std::any::Any;
 use std::os::fd::{AsRawFd, RawFd};
 
 use actix_web::dev::Extensions;
-use actix_web::rt::net::TcpStream;
 use nix::sys::socket::{Shutdown, shutdown};
+
+use crate::connection::http1;
 
 /// The socket of a client's connection, by its number: whoever uses it makes sure that the connection is still there.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +15,7 @@ pub(crate) struct Socket(RawFd);
 impl Socket {
     /// Remembers the socket of a new connection, for the requests that will come by it.
     pub(crate) fn remember(connection: &dyn Any, data: &mut Extensions) {
-        if let Some(stream) = connection.downcast_ref::<TcpStream>() {
+        if let Some(stream) = http1(connection) {
             data.insert(Self(stream.as_raw_fd()));
         }
     }
