@@ -278,12 +278,13 @@ async fn an_answer_that_comes_before_the_end_of_the_request_arrives() {
         read_until(&mut client, &mut answer, "big").await;
         assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
         if framing.starts_with("Transfer") {
-            // The rest is read and thrown away, and the connection serves on.
-            client.write_all(piece.repeat(20).as_bytes()).await.unwrap();
+            // Either the rest is read and thrown away and the connection serves on, or it is closed (RFC 9112 section 9.3):
+            // never is a part of the body taken for a request.
             let next = b"0\r\n\r\nGET /open/418 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-            client.write_all(next).await.unwrap();
+            let open =
+                client.write_all(piece.repeat(20).as_bytes()).await.is_ok() && client.write_all(next).await.is_ok();
             let (answer, _) = rest(&mut client).await;
-            assert_eq!(parse(&answer).0, 418, "{answer}");
+            assert!(answer.is_empty() || (open && parse(&answer).0 == 418), "{answer}");
         } else {
             // Whoever goes on sending is cut off, and not served as if this were another request.
             let sending = async { while client.write_all(piece.as_bytes()).await.is_ok() {} };
