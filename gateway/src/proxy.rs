@@ -198,6 +198,7 @@ impl Passage<'_> {
         progress: &Progress,
     ) -> Result<Response<Incoming>, Failed> {
         let mut sent = pin!(lease.sender().try_send_request(request));
+        let alarm = lease.alarm();
         loop {
             let limit = match progress.state() {
                 Sending::Underway => self.body_timeout,
@@ -211,10 +212,11 @@ impl Passage<'_> {
                 }));
             }
             // The body may come to its end meanwhile, and then it is the answer that has a limit.
-            match tokio::time::timeout(left.min(self.route.timeout), sent.as_mut()).await {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(error)) => return Err(self.failed(error, progress)),
-                Err(_) => {}
+            alarm.set(left.min(self.route.timeout));
+            tokio::select! {
+                biased;
+                outcome = sent.as_mut() => return outcome.map_err(|error| self.failed(error, progress)),
+                () = alarm.rings() => {}
             }
         }
     }

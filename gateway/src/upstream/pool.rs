@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,6 +12,7 @@ use actix_web::rt;
 use hyper::client::conn::http1::SendRequest;
 use service_kit::clock;
 use tokio::sync::watch;
+use tokio::time::Sleep;
 
 use super::breaker::Breaker;
 use super::budget::Budget;
@@ -50,6 +52,30 @@ struct Idle {
 struct Connection {
     sender: SendRequest<RequestBody>,
     look: Look,
+    alarm: Alarm,
+}
+
+/// The timer of a connection, which all of its requests use: setting one anew for each costs more than an alarm too early
+/// now and then.
+pub(crate) struct Alarm(Pin<Box<Sleep>>);
+
+impl Alarm {
+    fn new(after: Duration) -> Self {
+        Self(Box::pin(tokio::time::sleep(after)))
+    }
+
+    /// Sees to it that [`Alarm::rings`] comes after `left` at the latest. It may come earlier, of a time set before.
+    pub(crate) fn set(&mut self, left: Duration) {
+        let deadline = (clock::instant() + left).into();
+        if self.0.is_elapsed() || self.0.deadline() > deadline {
+            self.0.as_mut().reset(deadline);
+        }
+    }
+
+    /// Waits for it.
+    pub(crate) async fn rings(&mut self) {
+        self.0.as_mut().await;
+    }
 }
 
 /// Which of the unused connections a request may have.
@@ -92,6 +118,10 @@ impl Drop for InFlight {
 impl Lease {
     pub(crate) fn sender(&mut self) -> &mut SendRequest<RequestBody> {
         &mut self.connection.sender
+    }
+
+    pub(crate) fn alarm(&mut self) -> &mut Alarm {
+        &mut self.connection.alarm
     }
 
     /// Takes note of the head of an answer.
@@ -283,7 +313,8 @@ impl Pool {
             drop(counted);
         });
         metrics::counter!("upstream_connections_total", "upstream" => upstream.name.clone()).increment(1);
-        Ok(Connection { sender, look })
+        let alarm = Alarm::new(self.connect_timeout);
+        Ok(Connection { sender, look, alarm })
     }
 
     /// Closes connections that nobody has used for too long, for as long as there are any.
