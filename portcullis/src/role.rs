@@ -47,9 +47,7 @@ impl fmt::Display for Role {
 pub async fn start(role: Role, config: &Config, clock: Clock) -> anyhow::Result<Running> {
     let config = config.clone();
     match role {
-        Role::Gateway => start_gateway(&config, clock, BTreeMap::new())
-            .await
-            .map(|(running, _)| running),
+        Role::Gateway => start_gateway(&config, clock, BTreeMap::new()).map(|(running, _)| running),
         Role::Identity => {
             let follower = config.follower(&config.identity.client_id, &config.identity.client_secret);
             portcullis_identity::start(config.identity, follower, clock).await
@@ -64,7 +62,7 @@ pub async fn start(role: Role, config: &Config, clock: Clock) -> anyhow::Result<
 }
 
 /// Starts the gateway, in front of `built_in` upstreams that take the place of those that `config` describes.
-async fn start_gateway(
+fn start_gateway(
     config: &Config,
     clock: Clock,
     built_in: BTreeMap<String, Upstream>,
@@ -77,8 +75,8 @@ async fn start_gateway(
 }
 
 /// Starts the gateway alone; returns once it listens.
-pub async fn start_gateway_alone(config: &Config, clock: Clock) -> anyhow::Result<(Running, GatewayReloader)> {
-    let started = start_gateway(config, clock, BTreeMap::new()).await;
+pub fn start_gateway_alone(config: &Config, clock: Clock) -> anyhow::Result<(Running, GatewayReloader)> {
+    let started = start_gateway(config, clock, BTreeMap::new());
     started.context("the gateway role could not start")
 }
 
@@ -135,7 +133,7 @@ impl All {
         for (name, role) in [("token", &token), ("identity", &identity), ("home", &home)] {
             built_in.insert(name.to_owned(), Upstream::of(vec![own(role)?]));
         }
-        let gateway = start_gateway(&config, clock, built_in).await;
+        let gateway = start_gateway(&config, clock, built_in);
         let (gateway, reloader) = gateway.context("the gateway role could not start")?;
         let all = Self {
             gateway,

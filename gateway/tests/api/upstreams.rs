@@ -302,10 +302,10 @@ async fn an_upstream_that_a_reload_replaced_is_checked_and_shown_no_more_even_wh
     let app = spawn_with(|config| {
         let mut changed = config.clone();
         odd(config, "changing", &[old.address], |upstream| {
-            upstream.health = Some(check())
+            upstream.health = Some(check());
         });
         odd(&mut changed, "changing", &[new.address], |upstream| {
-            upstream.health = Some(check())
+            upstream.health = Some(check());
         });
         next = Some(changed);
     })

@@ -48,7 +48,7 @@ pub(super) async fn one(role: Role, source: Source, clock: Clock) -> anyhow::Res
     let found = source.read(Missing::Leave)?;
     refuse(&found.config.mistakes(&[role]))?;
     let running = if role == Role::Gateway {
-        let (running, reloader) = role::start_gateway_alone(&found.config, clock.clone()).await?;
+        let (running, reloader) = role::start_gateway_alone(&found.config, clock.clone())?;
         tokio::spawn(Reload::new(source, &[Role::Gateway], found, reloader, clock).run(hangup));
         running
     } else {

@@ -11,7 +11,28 @@ use service_kit::clock;
 use crate::helpers::{Client, PASSWORD};
 use crate::process::command;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
+/// What every line of JSON has, in this order.
+const KEYS: [&str; 18] = [
+    "time",
+    "method",
+    "path",
+    "status",
+    "route",
+    "upstream",
+    "target",
+    "fault",
+    "code",
+    "ms",
+    "upstream_ms",
+    "bytes_in",
+    "bytes_out",
+    "client",
+    "user_id",
+    "session_id",
+    "request_id",
+    "trace_id",
+];
 
 /// A running `up`, killed when it is dropped, and the lines it writes.
 struct Logged {
@@ -106,78 +127,28 @@ async fn a_line_for_every_request_and_no_secret_in_any() {
         assert!(!all.contains(secret), "{secret}: {all}");
     }
     let objects: Vec<Value> = out.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let keys = [
-        "time",
-        "method",
-        "path",
-        "status",
-        "route",
-        "upstream",
-        "target",
-        "fault",
-        "code",
-        "ms",
-        "upstream_ms",
-        "bytes_in",
-        "bytes_out",
-        "client",
-        "user_id",
-        "session_id",
-        "request_id",
-        "trace_id",
-    ];
     for object in &objects {
-        assert!(object.as_object().unwrap().keys().eq(keys), "{object}");
+        assert!(object.as_object().unwrap().keys().eq(KEYS), "{object}");
     }
-    let seen: Vec<Value> = objects
+    let seen: Vec<String> = objects
         .iter()
-        .map(|o| {
-            json!([
-                o["method"],
-                o["path"],
-                o["status"],
-                o["route"],
-                o["upstream"],
-                o["fault"],
-                o["code"]
-            ])
+        .map(|object| {
+            ["method", "path", "status", "route", "upstream", "fault", "code"]
+                .map(|key| object[key].to_string().replace('"', ""))
+                .join(" ")
         })
         .collect();
     assert_eq!(
-        json!(seen),
-        json!([
-            [
-                "POST",
-                "/api/auth/register",
-                201,
-                "/api/auth/register",
-                "identity",
-                null,
-                null
-            ],
-            ["GET", "/home", 200, "/home", "home", null, null],
-            [
-                "POST",
-                "/api/auth/login",
-                401,
-                "/api/auth/login",
-                "identity",
-                "client",
-                null
-            ],
-            [
-                "POST",
-                "/api/auth/refresh",
-                401,
-                "/api/auth/refresh",
-                "token",
-                "client",
-                null
-            ],
-            ["HEAD", "/home", 200, "/home", "home", null, null],
-            ["GET", "/home/..%2f", 400, null, null, "client", "bad_path"],
-            ["GET", "/nowhere-at-all", 404, null, null, "client", "not_found"],
-        ])
+        seen,
+        [
+            "POST /api/auth/register 201 /api/auth/register identity null null",
+            "GET /home 200 /home home null null",
+            "POST /api/auth/login 401 /api/auth/login identity client null",
+            "POST /api/auth/refresh 401 /api/auth/refresh token client null",
+            "HEAD /home 200 /home home null null",
+            "GET /home/..%2f 400 null null client bad_path",
+            "GET /nowhere-at-all 404 null null client not_found",
+        ]
     );
     let (registered, home, head) = (&objects[0], &objects[1], &objects[4]);
     assert!(registered["bytes_in"].as_u64() > Some(50) && registered["bytes_out"].as_u64() > Some(500));
