@@ -170,7 +170,7 @@ fn node(text: &mut String, address: Option<IpAddr>) {
 }
 
 /// Writes `address` as its `Display` does; of IPv4, which is written for every request, without the formatter's cost.
-fn write_address(text: &mut String, address: IpAddr) {
+pub(crate) fn write_address(text: &mut String, address: IpAddr) {
     let IpAddr::V4(address) = address else {
         let _ = write!(text, "{address}");
         return;

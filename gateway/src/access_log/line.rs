@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::client_address::write_address;
 use crate::config::AccessLog;
 
 /// How much of a path is logged, in bytes.
@@ -166,17 +167,7 @@ impl Fields<'_> {
         let quote = if self.json { "\"" } else { "" };
         self.text.push_str(quote);
         match (address, port) {
-            (IpAddr::V4(v4), _) => {
-                for (place, octet) in v4.octets().into_iter().enumerate() {
-                    if place > 0 {
-                        self.text.push('.');
-                    }
-                    digits(self.text, octet.into(), 1);
-                }
-            }
-            (IpAddr::V6(v6), None) => {
-                let _ = write!(self.text, "{v6}");
-            }
+            (IpAddr::V4(_), _) | (_, None) => write_address(self.text, address),
             (IpAddr::V6(v6), Some(_)) => {
                 let _ = write!(self.text, "[{v6}]");
             }
