@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
+use foldhash::fast::RandomState;
 use jsonwebtoken::{Validation, decode, decode_header};
 use metrics::Counter;
 use quick_cache::UnitWeighter;
@@ -43,7 +44,7 @@ pub struct Verifier {
     clock: Clock,
     trust: Arc<Trust>,
     fetcher: Option<KeyFetcher>,
-    verified: Cache<[u8; digest::SHA256_OUTPUT_LEN], Arc<Verified>, UnitWeighter, foldhash::fast::RandomState>,
+    verified: Cache<[u8; digest::SHA256_OUTPUT_LEN], Arc<Verified>, UnitWeighter, RandomState>,
     hits: Counter,
     misses: Counter,
 }
@@ -62,7 +63,13 @@ impl Verifier {
     #[must_use]
     pub fn new(config: VerifierConfig, trust: Arc<Trust>, clock: Clock) -> Self {
         let (size, weight) = (config.cache_size, config.cache_size.try_into().unwrap_or(u64::MAX));
-        let verified = Cache::with(size, weight, UnitWeighter, Default::default(), DefaultLifecycle::default());
+        let verified = Cache::with(
+            size,
+            weight,
+            UnitWeighter,
+            RandomState::default(),
+            DefaultLifecycle::default(),
+        );
         Self {
             config,
             clock,
