@@ -10,6 +10,7 @@ mod crash;
 mod cut_off;
 mod faults;
 mod helpers;
+mod keys;
 mod killed;
 mod line;
 mod operator;

@@ -28,8 +28,8 @@ use crate::session::{Session, SessionId};
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 /// How many rows one statement of a sweep deletes, so that it never holds the writer long.
 const SWEEP: i64 = 1000;
-/// How soon a change that another process made is noticed.
-const POLL: Duration = Duration::from_millis(250);
+/// How soon a change that another process made is noticed: a key that an operator kills is to be refused within 100 ms.
+const POLL: Duration = Duration::from_millis(50);
 const READERS: u32 = 4;
 
 struct Manager(std::path::PathBuf);
