@@ -12,10 +12,10 @@ use crate::wire::Reason;
 /// The length of a session id in bytes; as text it has 32 characters.
 const ID_LENGTH: usize = 24;
 const TEXT_LENGTH: usize = ID_LENGTH / 3 * 4;
-/// One table that grows moves everything in it at once, while requests wait; one of so many does not take long.
-const SHARDS: u32 = 64;
-/// A table smaller than this is not worth making smaller.
-const SMALL: usize = 1024;
+/// How many sessions a table has room for, in a thousand places.
+const ROOM: usize = 896;
+/// With how many in each the tables begin to be split in two: few enough that hardly one has more than it has room for.
+const FULL: usize = 780;
 
 /// A session id as the bytes that its text stands for. Of the characters and the length that are taken no two texts stand
 /// for the same bytes, so comparing these is comparing ids.
@@ -46,10 +46,17 @@ impl Entry {
 }
 
 /// Sessions that have ended; times are seconds since the epoch.
+///
+/// A set that doubles when it is full moves everything at once, while requests wait, and leaves the half that it had before
+/// to the allocator. So these are many tables of one size. With the sessions their number grows, by splitting one table
+/// after the other in two (linear hashing, Litwin 1980), and falls again.
 #[derive(Debug)]
 pub(super) struct Sessions {
     hasher: RandomState,
-    shards: Vec<HashTable<Entry>>,
+    tables: Vec<HashTable<Entry>>,
+    /// The number of tables, rounded down to a power of two: of the first of them, those that have been split have their other
+    /// half that much later.
+    round: usize,
     /// The short hashes of what expires then, or did so before it was given longer.
     by_expiry: BTreeMap<u32, Vec<u32>>,
     count: usize,
@@ -59,42 +66,45 @@ impl Default for Sessions {
     fn default() -> Self {
         Self {
             hasher: RandomState::new(),
-            shards: (0..SHARDS).map(|_| HashTable::new()).collect(),
+            tables: vec![HashTable::new()],
+            round: 1,
             by_expiry: BTreeMap::new(),
             count: 0,
         }
     }
 }
 
-/// Which shard a short hash is of, and where in it: a table goes by the lowest bits and by the highest.
-fn place(short: u32) -> (usize, u64) {
-    let shard = short % SHARDS;
-    (shard as usize, u64::from(short / SHARDS) | u64::from(short) << 32)
+/// Where in its table a short hash is. A table goes by the lowest ten bits and by the highest seven; which table it is, is
+/// said by others.
+fn place(short: u32) -> u64 {
+    u64::from(short >> 22) | u64::from(short >> 15) << 57
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "it is a hash")]
-fn short(hasher: &RandomState, id: &Id) -> u32 {
-    hasher.hash_one(id) as u32
+fn short(hasher: &RandomState, entry: &Id) -> u32 {
+    hasher.hash_one(entry) as u32
 }
 
 impl Sessions {
     /// Adds one. Adding it again changes nothing, except that it lives as long as the longer of the two.
     pub(super) fn add(&mut self, id: Id, reason: Reason, expires_at: u32) {
         let short = short(&self.hasher, &id);
-        let (shard, hash) = place(short);
-        let table = &mut self.shards[shard];
+        let table = self.table_of(short);
         let entry = Entry {
             id,
             expires_at: expires_at.to_ne_bytes(),
             reason,
         };
-        match table.find_mut(hash, |known| known.id == id) {
+        match self.tables[table].find_mut(place(short), |known| known.id == id) {
             Some(known) if known.expires_at() >= expires_at => return,
             Some(known) => *known = entry,
             None => {
-                let hasher = &self.hasher;
-                table.insert_unique(hash, entry, |entry| place(self::short(hasher, &entry.id)).1);
+                self.insert(table, short, entry);
                 self.count += 1;
+                let splitting = self.tables.len() > self.round || self.count > FULL * self.round;
+                if splitting && self.count > FULL / 2 * self.tables.len() {
+                    self.split();
+                }
             }
         }
         self.by_expiry.entry(expires_at).or_default().push(short);
@@ -111,16 +121,15 @@ impl Sessions {
             oldest.remove();
         }
         for short in swept {
-            let (shard, hash) = place(short);
-            let table = &mut self.shards[shard];
+            let table = self.table_of(short);
             let hasher = &self.hasher;
             // Of several with this hash each is named once; one that was given longer stays.
             let expired = |entry: &Entry| entry.expires_at() < now && self::short(hasher, &entry.id) == short;
-            if let Ok(entry) = table.find_entry(hash, expired) {
+            if let Ok(entry) = self.tables[table].find_entry(place(short), expired) {
                 entry.remove();
                 self.count -= 1;
-                if table.capacity() > SMALL && table.len() < table.capacity() / 8 {
-                    table.shrink_to(table.len() * 2, |entry| place(self::short(hasher, &entry.id)).1);
+                if self.count < FULL / 4 * self.tables.len() {
+                    self.join();
                 }
             }
         }
@@ -129,9 +138,54 @@ impl Sessions {
 
     /// Why it ended, if it did.
     pub(super) fn find(&self, id: &Id) -> Option<Reason> {
-        let (shard, hash) = place(short(&self.hasher, id));
-        let found = self.shards[shard].find(hash, |known| known.id == *id);
+        let short = short(&self.hasher, id);
+        let found = self.tables[self.table_of(short)].find(place(short), |known| known.id == *id);
         found.map(|entry| entry.reason)
+    }
+
+    /// Which table a short hash belongs to.
+    fn table_of(&self, short: u32) -> usize {
+        let split = short as usize % (2 * self.round);
+        if split < self.tables.len() {
+            split
+        } else {
+            split - self.round
+        }
+    }
+
+    fn insert(&mut self, table: usize, short: u32, entry: Entry) {
+        let hasher = &self.hasher;
+        self.tables[table].insert_unique(place(short), entry, |entry| place(self::short(hasher, &entry.id)));
+    }
+
+    /// Makes two of the first table of this round that is whole.
+    fn split(&mut self) {
+        let (whole, other) = (self.tables.len() - self.round, self.tables.len());
+        self.tables.push(HashTable::with_capacity(ROOM));
+        let hasher = &self.hasher;
+        let moves = |entry: &mut Entry| self::short(hasher, &entry.id) as usize % (2 * self.round) == other;
+        let leaving: Vec<_> = self.tables[whole].extract_if(moves).collect();
+        for entry in leaving {
+            self.insert(other, short(&self.hasher, &entry.id), entry);
+        }
+        if self.tables.len() == 2 * self.round {
+            self.round *= 2;
+        }
+    }
+
+    /// Undoes the last split, if there is one.
+    fn join(&mut self) {
+        if self.tables.len() == self.round {
+            self.round = (self.round / 2).max(1);
+        }
+        if self.tables.len() > 1
+            && let Some(last) = self.tables.pop()
+        {
+            let first = self.tables.len() - self.round;
+            for entry in last {
+                self.insert(first, short(&self.hasher, &entry.id), entry);
+            }
+        }
     }
 
     /// How many there are.
@@ -142,7 +196,7 @@ impl Sessions {
     /// How many bytes it takes, of which the allocator may need some more.
     #[cfg(test)]
     fn memory(&self) -> usize {
-        let tables: usize = self.shards.iter().map(HashTable::allocation_size).sum();
+        let tables: usize = self.tables.iter().map(HashTable::allocation_size).sum();
         let hashes: usize = self.by_expiry.values().map(Vec::capacity).sum();
         tables + hashes * size_of::<u32>()
     }
@@ -220,7 +274,8 @@ mod tests {
         assert_eq!(sessions.len(), LOTS as usize / 2);
         sweep_all(&mut sessions, 110);
         assert!(sessions.len() == 0 && sessions.by_expiry.is_empty());
-        assert!(sessions.memory() < 64 * 1024 * 64, "{}", sessions.memory());
+        assert_eq!((sessions.tables.len(), sessions.round), (1, 1));
+        assert!(sessions.memory() < 64 * 1024, "{}", sessions.memory());
     }
 
     #[test]
