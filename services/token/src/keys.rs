@@ -1,7 +1,8 @@
 //! The key ring: what signs, what is about to, what still verifies. It lives in the store, private parts sealed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
@@ -14,18 +15,24 @@ use jsonwebtoken::jwk::{Jwk, JwkSet, KeyOperations, PublicKeyUse, ThumbprintHash
 use jsonwebtoken::{EncodingKey, Header};
 use portcullis_client::{Claims, KeySet};
 use serde::Deserialize;
-use service_kit::Clock;
 use service_kit::blocking::BlockingPool;
+use service_kit::{Clock, clock};
 use tokio::sync::Mutex;
 
 use crate::config::LONGEST_ACCESS_TTL;
 use crate::secret::RootSecrets;
 use crate::store::{Store, StoreError, StoredRing};
 
-/// How long a key verifies after it last signed: the longest life of a token, and the largest leeway.
-const RETIRING_MS: i64 = (LONGEST_ACCESS_TTL.as_secs().cast_signed() + 60) * 1000;
+/// How long a key verifies once another is active: as long as it may still sign, the longest life of a token, and the
+/// largest leeway.
+const RETIRING_MS: i64 = (HEARD.as_secs() + LONGEST_ACCESS_TTL.as_secs() + 60).cast_signed() * 1000;
 /// How long a key is published before it signs by itself, so that whoever caches the key set has seen it.
 const PUBLISHED_MS: i64 = 10 * 60 * 1000;
+/// How long this process has published a key before it signs with it on demand, as long as another may sign: more than the
+/// feed needs, and as long as a verifier that has just fetched the key set waits before it does so again.
+const HEARD: Duration = Duration::from_secs(5);
+/// How many keys the ring holds at most: a key set that large still fits a line of the feed.
+const MAX_KEYS: usize = 1500;
 
 /// What keys sign with. Nothing symmetric, never `none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -151,7 +158,8 @@ pub struct StoredKey {
     pub sealed: Vec<u8>,
 }
 
-struct Active {
+struct Signer {
+    kid: String,
     header: Header,
     key: EncodingKey,
 }
@@ -159,8 +167,46 @@ struct Active {
 /// The ring as it is used: read once, replaced whole.
 struct Loaded {
     version: i64,
-    active: Active,
+    /// The active key, last, and before it those that sign as long as nobody can have heard of what comes after them; each
+    /// with when it may sign.
+    signers: Vec<(Arc<Signer>, Instant)>,
+    /// Since when this process has published each key.
+    published: HashMap<String, Instant>,
     jwks: JwkSet,
+}
+
+impl Loaded {
+    /// Where among `signers` that stands which signs now: the last that may, or else the one that was published first.
+    fn current(&self) -> usize {
+        let now = clock::instant();
+        self.signers.iter().rposition(|(_, from)| *from <= now).unwrap_or(0)
+    }
+
+    /// What signs now.
+    fn signer(&self) -> &Signer {
+        &self.signers[self.current()].0
+    }
+
+    /// The same ring when `known` was in use before.
+    fn after(mut self, known: &Self) -> Self {
+        for (kid, since) in &mut self.published {
+            if let Some(known) = known.published.get(kid) {
+                *since = *known;
+            }
+        }
+        let mut signers = known.signers[known.current()..].to_vec();
+        signers.retain(|(signer, _)| self.published.contains_key(&signer.kid));
+        for (signer, _) in self.signers {
+            if signers.iter().all(|(earlier, _)| earlier.kid != signer.kid) {
+                let from = self
+                    .published
+                    .get(&signer.kid)
+                    .map_or_else(clock::instant, |since| *since + HEARD);
+                signers.push((signer, from));
+            }
+        }
+        Self { signers, ..self }
+    }
 }
 
 /// What keys of a ring are made and changed by.
@@ -214,9 +260,15 @@ fn load(ring: &StoredRing, secrets: &RootSecrets) -> anyhow::Result<Loaded> {
             active.kid
         )
     })?;
+    let now = clock::instant();
     let mut header = Header::new(active.algorithm.jwa());
     header.typ = Some("at+jwt".to_owned());
     header.kid = Some(active.kid.clone());
+    let signer = Signer {
+        kid: active.kid.clone(),
+        header,
+        key: active.algorithm.encoding_key(&private)?,
+    };
     let jwks = ring
         .keys
         .iter()
@@ -224,10 +276,8 @@ fn load(ring: &StoredRing, secrets: &RootSecrets) -> anyhow::Result<Loaded> {
         .collect::<Result<_, _>>();
     Ok(Loaded {
         version: ring.version,
-        active: Active {
-            header,
-            key: active.algorithm.encoding_key(&private)?,
-        },
+        signers: vec![(Arc::new(signer), now)],
+        published: ring.keys.iter().map(|key| (key.kid.clone(), now)).collect(),
         jwks: JwkSet {
             keys: jwks.context("while reading the public keys of the ring")?,
         },
@@ -284,7 +334,8 @@ impl KeyRing {
     /// Signs an access token with the active key.
     pub fn sign(&self, claims: &Claims) -> anyhow::Result<String> {
         let loaded = self.loaded.load();
-        Ok(jsonwebtoken::encode(&loaded.active.header, claims, &loaded.active.key)?)
+        let signer = loaded.signer();
+        Ok(jsonwebtoken::encode(&signer.header, claims, &signer.key)?)
     }
 
     /// Reads the ring again, after somebody changed it. When the store has lost it, a new one is made: what was signed
@@ -296,7 +347,13 @@ impl KeyRing {
             log::error!("the token store has lost its data: everybody has to log in again");
             ring = self.rules.change(store, Change::Due, now).await?;
         }
-        self.loaded.store(Arc::new(load(&ring, &self.rules.secrets)?));
+        self.put(&ring)
+    }
+
+    /// Goes by `ring` from now on.
+    fn put(&self, ring: &StoredRing) -> anyhow::Result<()> {
+        let loaded = load(ring, &self.rules.secrets)?;
+        self.loaded.store(Arc::new(loaded.after(&self.loaded.load())));
         Ok(())
     }
 
@@ -305,7 +362,8 @@ impl KeyRing {
         self.apply(store, Change::Due, now).await
     }
 
-    /// Lets the next key sign from now on; what it replaces goes on verifying.
+    /// Lets the next key sign, from now on or as soon as everybody has heard of it; what it replaces goes on verifying.
+    /// Errors when the ring holds too many keys to make another.
     pub async fn rotate(&self, store: &dyn Store, now: i64) -> anyhow::Result<()> {
         self.apply(store, Change::Rotate, now).await
     }
@@ -319,7 +377,7 @@ impl KeyRing {
         let _loading = self.loading.lock().await;
         let ring = self.rules.change(store, what, now).await?;
         if ring.version != self.version() {
-            self.loaded.store(Arc::new(load(&ring, &self.rules.secrets)?));
+            self.put(&ring)?;
         }
         Ok(())
     }
@@ -400,7 +458,13 @@ fn changed(
             due && now.saturating_sub(next_since) >= PUBLISHED_MS
         }
     };
+    let full = active.is_some() && keys.len() >= MAX_KEYS;
     if promote {
+        anyhow::ensure!(
+            !full,
+            "the key ring holds {} keys already: wait until some have retired, which takes an hour",
+            keys.len()
+        );
         for key in &mut keys {
             key.state = match key.state {
                 KeyState::Active => KeyState::Retiring,
@@ -508,7 +572,9 @@ mod tests {
             (first.clone(), second)
         );
         assert!(ring.key_set().get(&first).is_some());
-        bench.clock.advance(LONGEST_ACCESS_TTL + Duration::from_secs(61));
+        bench
+            .clock
+            .advance(HEARD + LONGEST_ACCESS_TTL + Duration::from_secs(61));
         ring.maintain(&bench.store, bench.clock.now_ms()).await.unwrap();
         assert!(ring.key_set().get(&first).is_none());
         assert_eq!(bench.states().await.len(), 2);
@@ -523,6 +589,72 @@ mod tests {
         assert!(ring.key_set().get(&first).is_none());
         assert_eq!(bench.kid(KeyState::Active).await, second);
         assert!(ring.kill(&bench.store, "unknown", 0).await.is_err());
+    }
+
+    /// The id of the key that signs.
+    fn signs(ring: &KeyRing) -> String {
+        ring.loaded.load().signer().kid.clone()
+    }
+
+    #[tokio::test]
+    async fn a_key_that_nobody_can_have_heard_of_does_not_sign_unless_it_has_to() {
+        let bench = Bench::new().await;
+        let ring = bench.open(Algorithm::ES256).await;
+        let first = bench.kid(KeyState::Active).await;
+        let now = bench.clock.now_ms();
+        for _ in 0..3 {
+            ring.rotate(&bench.store, now).await.unwrap();
+            assert_eq!(signs(&ring), first);
+        }
+        let fourth = bench.kid(KeyState::Active).await;
+        // As if what is published now had been for a while.
+        let rotate = async || {
+            let mut now = load(&bench.store.ring().await.unwrap(), &ring.rules.secrets)
+                .unwrap()
+                .after(&ring.loaded.load());
+            now.published.values_mut().for_each(|since| *since -= HEARD);
+            now.signers.iter_mut().for_each(|(_, from)| *from -= HEARD);
+            ring.loaded.store(Arc::new(now));
+            ring.rotate(&bench.store, bench.clock.now_ms()).await.unwrap();
+        };
+        let fifth = bench.kid(KeyState::Next).await;
+        rotate().await;
+        assert_eq!(signs(&ring), fifth, "at once, since it was known");
+        ring.rotate(&bench.store, now).await.unwrap();
+        ring.rotate(&bench.store, now).await.unwrap();
+        assert_eq!(signs(&ring), fifth);
+        ring.kill(&bench.store, &fifth, now).await.unwrap();
+        assert!(
+            ![&first, &fourth, &fifth].contains(&&signs(&ring)),
+            "what was superseded does not come back"
+        );
+        let active = bench.kid(KeyState::Active).await;
+        rotate().await;
+        assert_ne!(signs(&ring), active, "it goes on");
+    }
+
+    #[test]
+    fn a_ring_with_too_many_keys_is_not_rotated_and_any_of_them_can_be_killed() {
+        let secrets = secrets("root");
+        let make = || make(Algorithm::EdDSA, &secrets, 0);
+        let change = |keys, what: &Change| changed(keys, Algorithm::EdDSA, i64::MAX, what, 0, make);
+        let mut keys = change(Vec::new(), &Change::Due).unwrap();
+        while keys.len() < MAX_KEYS {
+            keys = change(keys, &Change::Rotate).unwrap();
+        }
+        let refused = change(keys.clone(), &Change::Rotate).unwrap_err();
+        assert!(refused.to_string().contains("wait"), "{refused}");
+        let jwks = keys.iter().map(|key| key.public_jwk.len() + 1).sum::<usize>();
+        assert!(jwks < 1024 * 1024 / 2, "{jwks} bytes");
+        let active = keys
+            .iter()
+            .find(|key| key.state == KeyState::Active)
+            .unwrap()
+            .kid
+            .clone();
+        let after = change(keys, &Change::Kill(active.clone())).unwrap();
+        assert!(after.iter().all(|key| key.kid != active));
+        assert!(after.iter().any(|key| key.state == KeyState::Active));
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use diesel::r2d2::{ManageConnection, Pool};
 use diesel::sqlite::SqliteConnection;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use portcullis_client::wire::{Reason, Revocation, RevokedKind};
+use service_kit::Clock;
 use service_kit::blocking::BlockingPool;
 use tokio::sync::Notify;
 
@@ -27,8 +28,8 @@ use crate::session::{Session, SessionId};
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 /// How many rows one statement of a sweep deletes, so that it never holds the writer long.
 const SWEEP: i64 = 1000;
-/// How soon a change that another process made is noticed.
-const POLL: Duration = Duration::from_millis(250);
+/// How soon a change that another process made is noticed: a key that an operator kills is to be refused within 100 ms.
+const POLL: Duration = Duration::from_millis(50);
 const READERS: u32 = 4;
 
 struct Manager(std::path::PathBuf);
@@ -104,6 +105,7 @@ impl SqliteStore {
                 })?;
                 let fresh = service_kit::random::hex(&service_kit::random::bytes::<8>());
                 let feed_id = connection.immediate_transaction(|connection| {
+                    skip_numbers(connection)?;
                     if let Some(id) = feed::table.select(feed::id).first::<String>(connection).optional()? {
                         return Ok::<_, diesel::result::Error>(id);
                     }
@@ -161,6 +163,20 @@ impl SqliteStore {
             .ok()
             .filter(|sequence| id == self.feed_id && *sequence >= 0)
     }
+}
+
+/// Lets the numbers of revocations go on from the present, in microseconds: when an older copy of the file takes its place,
+/// none that a follower knows is given again.
+fn skip_numbers(connection: &mut SqliteConnection) -> QueryResult<()> {
+    diesel::sql_query(
+        "INSERT INTO sqlite_sequence (name, seq)
+         SELECT 'revocations', 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'revocations')",
+    )
+    .execute(connection)?;
+    diesel::sql_query("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'revocations'")
+        .bind::<diesel::sql_types::BigInt, _>(Clock::system().now().as_microsecond())
+        .execute(connection)
+        .map(drop)
 }
 
 fn insert_revocation(connection: &mut SqliteConnection, revocation: &Revocation) -> QueryResult<()> {
@@ -541,6 +557,42 @@ mod tests {
         assert_eq!(store.sweep(contract::T0 + contract::HOUR).await.unwrap(), 0);
         assert_eq!(store.sweep(contract::T0 + contract::HOUR + 1).await.unwrap(), 1);
         assert!(store.find_session(id).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_older_copy_in_the_place_of_the_file_leaves_no_gap_in_the_feed() {
+        let directory = tempfile::tempdir().unwrap();
+        let [path, copy] = ["token.db", "copy.db"].map(|name| directory.path().join(name));
+        let revoke = async |store: &SqliteStore, id: String| {
+            let revocation = Revocation {
+                kind: RevokedKind::Token,
+                id,
+                reason: Reason::LoggedOut,
+                expires_at: contract::T0 + contract::HOUR,
+            };
+            store.revoke(revocation).await.unwrap();
+        };
+        let store = SqliteStore::open(&path).await.unwrap();
+        revoke(&store, "before".to_owned()).await;
+        let text = copy.to_str().unwrap().to_owned();
+        store
+            .read(move |connection| {
+                let into = diesel::sql_query("VACUUM INTO ?").bind::<diesel::sql_types::Text, _>(text);
+                into.execute(connection)
+            })
+            .await
+            .unwrap();
+        for number in 0..3 {
+            revoke(&store, format!("lost {number}")).await;
+        }
+        let (_, cursor) = contract::feed(&store).await;
+        let restored = SqliteStore::open(&copy).await.unwrap();
+        for number in 0..5 {
+            revoke(&restored, format!("since {number}")).await;
+        }
+        let batch = restored.revocations_after(Some(&cursor), contract::T0).await.unwrap();
+        let since = batch.revocations.iter().filter(|entry| entry.id.starts_with("since"));
+        assert_eq!(since.count(), 5, "{batch:?}");
     }
 
     #[tokio::test]
