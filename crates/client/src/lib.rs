@@ -7,6 +7,7 @@
 mod bearer;
 mod caller;
 mod claims;
+mod compact;
 mod delivery;
 mod error;
 mod follower;
