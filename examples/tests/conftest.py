@@ -18,6 +18,8 @@ EXAMPLES = Path(__file__).parents[1]
 BINARY = os.environ["PORTCULLIS_BIN"]
 # Where Node.js has found its packages, with copies of the files of ours that want them.
 EXPRESS = os.environ["PORTCULLIS_EXPRESS"]
+# The example of crates/client, built.
+RUST = os.environ["PORTCULLIS_RUST_EXAMPLE"]
 ALGORITHMS = ["ES256", "EdDSA", "RS256"]
 
 
@@ -26,6 +28,7 @@ class Deployment:
     """A running Portcullis, a good token of each kind, and those signed by its key all the same that are not good."""
 
     portcullis: Portcullis
+    follower: tuple
     algorithm: str
     user: dict
     access: str
@@ -86,7 +89,7 @@ def deployments(directory):
             running.pop().stop()
         key_set = request("GET", portcullis.jwks_url)[1]
         return Deployment(
-            portcullis, algorithm, user["user"], user["access"], service_token(portcullis, account), wrong, key_set
+            portcullis, portcullis.client("follower", "feed:read"), algorithm, user["user"], user["access"], service_token(portcullis, account), wrong, key_set
         )
 
     try:
@@ -107,6 +110,9 @@ def service_environment(deployment, **more):
         "PORTCULLIS_ISSUER": ISSUER,
         "PORTCULLIS_AUDIENCE": AUDIENCE,
         "PORTCULLIS_JWKS_URL": deployment.jwks_url,
+        "PORTCULLIS_TOKEN_URL": deployment.portcullis.token_url,
+        "PORTCULLIS_CLIENT_ID": deployment.follower[0],
+        "PORTCULLIS_CLIENT_SECRET": deployment.follower[1],
         "DJANGO_SECRET_KEY": "only for sessions and forms, which this service has none of",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PORT": "0",
@@ -120,14 +126,16 @@ def start_service(name, directory, deployment, **more):
         "django": ([sys.executable, "-m", "gunicorn", "--bind=127.0.0.1:0", "service"], EXAMPLES / "django"),
         "fastapi": ([sys.executable, "-m", "uvicorn", "--port=0", "service:app"], EXAMPLES / "fastapi"),
         "express": (["node", "service.js"], EXPRESS),
+        "rust": ([RUST], EXAMPLES),
     }[name]
     log = directory / f"{name}-{len(list(directory.iterdir()))}.log"
     return Process(command, r"(http://127\.0\.0\.1:\d+)", log, cwd, service_environment(deployment, **more))
 
 
-@pytest.fixture(scope="session", params=["django", "fastapi", "express"])
+@pytest.fixture(scope="session", params=["django", "fastapi", "express", "rust"])
 def service(request, directory, es256):
     running = start_service(request.param, directory, es256)
+    running.name = request.param
     yield running
     running.stop()
 

@@ -54,6 +54,8 @@ class Portcullis(Process):
         log = data.parent / f"{data.name}-{len(list(data.parent.iterdir()))}.log"
         super().__init__([binary, "up"], r"Portcullis is ready: (\S+)", log, environment=self.environment)
         self.jwks_url = f"{self.url}/.well-known/jwks.json"
+        said = log.read_text()
+        self.token_url = "http://" + re.search(r"listening role=token address=(\S+)", said)[1]
 
     def command(self, *arguments, **more):
         """What an operator's command prints."""

@@ -42,6 +42,14 @@ def test_authlib_gets_a_token_by_client_credentials(authlib, endpoints):
     assert 0 < token["expires_in"] <= 300 and not token.is_expired()
 
 
+def test_authlib_calls_another_service_in_its_own_name(account, endpoints, es256):
+    session = Authlib(*account, token_endpoint=endpoints["token_endpoint"])
+    session.fetch_token(grant_type="client_credentials")
+    answer = session.get(f"{es256.portcullis.url}/home")
+    assert answer.request.headers["authorization"] == f"Bearer {session.token['access_token']}"
+    assert answer.json()["messages"][0]["message"] == "Token has wrong type", "the gateway is for users"
+
+
 def test_authlib_introspects_tokens_of_users_and_of_service_accounts(authlib, endpoints, es256, account):
     own = authlib.fetch_token(endpoints["token_endpoint"], grant_type="client_credentials")["access_token"]
     url = endpoints["introspection_endpoint"]

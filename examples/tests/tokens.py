@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt import PyJWK
 
 
@@ -32,8 +33,6 @@ def hmac_signed(header, claims, secret, algorithm="HS256"):
 
 
 def public_pem(jwk):
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
     return PyJWK.from_dict(jwk).key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
