@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
+use foldhash::fast::RandomState;
 use jsonwebtoken::crypto::verify;
 use metrics::Counter;
-use quick_cache::sync::Cache;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 use serde_json::Value;
 use service_kit::Clock;
 
@@ -61,7 +63,7 @@ pub struct Verifier {
     clock: Clock,
     trust: Arc<Trust>,
     fetcher: Option<KeyFetcher>,
-    verified: Cache<[u8; digest::SHA256_OUTPUT_LEN], Arc<Verified>>,
+    verified: Cache<[u8; digest::SHA256_OUTPUT_LEN], Arc<Verified>, UnitWeighter, RandomState>,
     hits: Counter,
     misses: Counter,
 }
@@ -79,7 +81,14 @@ impl Verifier {
     /// A verifier of what `trust` knows; whoever fills `trust` decides where that comes from.
     #[must_use]
     pub fn new(config: VerifierConfig, trust: Arc<Trust>, clock: Clock) -> Self {
-        let verified = Cache::new(config.cache_size);
+        let (size, weight) = (config.cache_size, config.cache_size.try_into().unwrap_or(u64::MAX));
+        let verified = Cache::with(
+            size,
+            weight,
+            UnitWeighter,
+            RandomState::default(),
+            DefaultLifecycle::default(),
+        );
         Self {
             config,
             clock,

@@ -181,7 +181,7 @@ async fn a_token_may_have_eight_kilobytes_and_no_more() {
             if token.len() >= length {
                 return token;
             }
-            padding += 1;
+            padding += ((length - token.len()) / 2).max(1);
         }
     };
     let largest = of_length(8191);
