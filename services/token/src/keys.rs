@@ -5,16 +5,17 @@ mod life;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{EncodingKey, Header};
 use portcullis_client::{Claims, KeySet};
-use service_kit::Clock;
 use service_kit::blocking::BlockingPool;
+use service_kit::{Clock, clock};
 use tokio::sync::Mutex;
 
 pub use self::algorithm::Algorithm;
@@ -23,6 +24,10 @@ pub use self::life::KeyState;
 use self::life::{Change, changed};
 use crate::secret::RootSecrets;
 use crate::store::{Store, StoreError, StoredRing};
+
+/// How long this process has published a key before it signs with it on demand, as long as another may sign: more than the
+/// feed needs, and as long as a verifier that has just fetched the key set waits before it does so again.
+const HEARD: Duration = Duration::from_secs(5);
 
 /// A key as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +46,8 @@ pub struct StoredKey {
     pub sealed: Vec<u8>,
 }
 
-struct Active {
+struct Signer {
+    kid: String,
     header: Header,
     key: EncodingKey,
 }
@@ -49,8 +55,46 @@ struct Active {
 /// The ring as it is used: read once, replaced whole.
 struct Loaded {
     version: i64,
-    active: Active,
+    /// The active key, last, and before it those that sign as long as nobody can have heard of what comes after them; each
+    /// with when it may sign.
+    signers: Vec<(Arc<Signer>, Instant)>,
+    /// Since when this process has published each key.
+    published: HashMap<String, Instant>,
     jwks: JwkSet,
+}
+
+impl Loaded {
+    /// Where among `signers` that stands which signs now: the last that may, or else the one that was published first.
+    fn current(&self) -> usize {
+        let now = clock::instant();
+        self.signers.iter().rposition(|(_, from)| *from <= now).unwrap_or(0)
+    }
+
+    /// What signs now.
+    fn signer(&self) -> &Signer {
+        &self.signers[self.current()].0
+    }
+
+    /// The same ring when `known` was in use before.
+    fn after(mut self, known: &Self) -> Self {
+        for (kid, since) in &mut self.published {
+            if let Some(known) = known.published.get(kid) {
+                *since = *known;
+            }
+        }
+        let mut signers = known.signers[known.current()..].to_vec();
+        signers.retain(|(signer, _)| self.published.contains_key(&signer.kid));
+        for (signer, _) in self.signers {
+            if signers.iter().all(|(earlier, _)| earlier.kid != signer.kid) {
+                let from = self
+                    .published
+                    .get(&signer.kid)
+                    .map_or_else(clock::instant, |since| *since + HEARD);
+                signers.push((signer, from));
+            }
+        }
+        Self { signers, ..self }
+    }
 }
 
 /// What keys of a ring are made and changed by.
@@ -93,9 +137,15 @@ fn load(ring: &StoredRing, secrets: &RootSecrets) -> anyhow::Result<Loaded> {
             active.kid
         )
     })?;
+    let now = clock::instant();
     let mut header = Header::new(active.algorithm.jwa());
     header.typ = Some("at+jwt".to_owned());
     header.kid = Some(active.kid.clone());
+    let signer = Signer {
+        kid: active.kid.clone(),
+        header,
+        key: active.algorithm.encoding_key(&private)?,
+    };
     let jwks = ring
         .keys
         .iter()
@@ -103,10 +153,8 @@ fn load(ring: &StoredRing, secrets: &RootSecrets) -> anyhow::Result<Loaded> {
         .collect::<Result<_, _>>();
     Ok(Loaded {
         version: ring.version,
-        active: Active {
-            header,
-            key: active.algorithm.encoding_key(&private)?,
-        },
+        signers: vec![(Arc::new(signer), now)],
+        published: ring.keys.iter().map(|key| (key.kid.clone(), now)).collect(),
         jwks: JwkSet {
             keys: jwks.context("while reading the public keys of the ring")?,
         },
@@ -163,7 +211,8 @@ impl KeyRing {
     /// Signs an access token with the active key.
     pub fn sign(&self, claims: &Claims) -> anyhow::Result<String> {
         let loaded = self.loaded.load();
-        Ok(jsonwebtoken::encode(&loaded.active.header, claims, &loaded.active.key)?)
+        let signer = loaded.signer();
+        Ok(jsonwebtoken::encode(&signer.header, claims, &signer.key)?)
     }
 
     /// Reads the ring again, after somebody changed it. When the store has lost it, a new one is made: what was signed
@@ -175,7 +224,13 @@ impl KeyRing {
             log::error!("the token store has lost its data: everybody has to log in again");
             ring = self.rules.change(store, Change::Due, now).await?;
         }
-        self.loaded.store(Arc::new(load(&ring, &self.rules.secrets)?));
+        self.put(&ring)
+    }
+
+    /// Goes by `ring` from now on.
+    fn put(&self, ring: &StoredRing) -> anyhow::Result<()> {
+        let loaded = load(ring, &self.rules.secrets)?;
+        self.loaded.store(Arc::new(loaded.after(&self.loaded.load())));
         Ok(())
     }
 
@@ -184,7 +239,8 @@ impl KeyRing {
         self.apply(store, Change::Due, now).await
     }
 
-    /// Lets the next key sign from now on; what it replaces goes on verifying.
+    /// Lets the next key sign, from now on or as soon as everybody has heard of it; what it replaces goes on verifying.
+    /// Errors when the ring holds too many keys to make another.
     pub async fn rotate(&self, store: &dyn Store, now: i64) -> anyhow::Result<()> {
         self.apply(store, Change::Rotate, now).await
     }
@@ -198,7 +254,7 @@ impl KeyRing {
         let _loading = self.loading.lock().await;
         let ring = self.rules.change(store, what, now).await?;
         if ring.version != self.version() {
-            self.loaded.store(Arc::new(load(&ring, &self.rules.secrets)?));
+            self.put(&ring)?;
         }
         Ok(())
     }

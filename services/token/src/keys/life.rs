@@ -1,12 +1,15 @@
 //! The life of a key: next, active, retiring, gone. A pure function of the ring, what is asked for, and the time.
 
-use super::{Algorithm, StoredKey};
+use super::{Algorithm, HEARD, StoredKey};
 use crate::config::LONGEST_ACCESS_TTL;
 
-/// How long a key verifies after it last signed: the longest life of a token, and the largest leeway.
-pub(super) const RETIRING_MS: i64 = (LONGEST_ACCESS_TTL.as_secs().cast_signed() + 60) * 1000;
+/// How long a key verifies once another is active: as long as it may still sign, the longest life of a token, and the
+/// largest leeway.
+pub(super) const RETIRING_MS: i64 = (HEARD.as_secs() + LONGEST_ACCESS_TTL.as_secs() + 60).cast_signed() * 1000;
 /// How long a key is published before it signs by itself, so that whoever caches the key set has seen it.
 pub(super) const PUBLISHED_MS: i64 = 10 * 60 * 1000;
+/// How many keys the ring holds at most: a key set that large still fits a line of the feed.
+pub(super) const MAX_KEYS: usize = 1500;
 
 /// Where a key is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +88,13 @@ pub(super) fn changed(
             due && now.saturating_sub(next_since) >= PUBLISHED_MS
         }
     };
+    let full = active.is_some() && keys.len() >= MAX_KEYS;
     if promote {
+        anyhow::ensure!(
+            !full,
+            "the key ring holds {} keys already: wait until some have retired, which takes an hour",
+            keys.len()
+        );
         for key in &mut keys {
             key.state = match key.state {
                 KeyState::Active => KeyState::Retiring,

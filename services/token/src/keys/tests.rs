@@ -5,7 +5,7 @@ use std::cell::Cell;
 use proptest::prelude::*;
 use secrecy::SecretString;
 
-use super::life::{PUBLISHED_MS, RETIRING_MS};
+use super::life::{MAX_KEYS, PUBLISHED_MS, RETIRING_MS};
 use super::*;
 use crate::config::LONGEST_ACCESS_TTL;
 use crate::store::sqlite::SqliteStore;
@@ -92,7 +92,9 @@ async fn a_key_is_published_before_it_signs_and_verifies_after() {
         (first.clone(), second)
     );
     assert!(ring.key_set().get(&first).is_some());
-    bench.clock.advance(LONGEST_ACCESS_TTL + Duration::from_secs(61));
+    bench
+        .clock
+        .advance(HEARD + LONGEST_ACCESS_TTL + Duration::from_secs(61));
     ring.maintain(&bench.store, bench.clock.now_ms()).await.unwrap();
     assert!(ring.key_set().get(&first).is_none());
     assert_eq!(bench.states().await.len(), 2);
@@ -107,6 +109,72 @@ async fn a_killed_key_is_gone_at_once_and_another_signs() {
     assert!(ring.key_set().get(&first).is_none());
     assert_eq!(bench.kid(KeyState::Active).await, second);
     assert!(ring.kill(&bench.store, "unknown", 0).await.is_err());
+}
+
+/// The id of the key that signs.
+fn signs(ring: &KeyRing) -> String {
+    ring.loaded.load().signer().kid.clone()
+}
+
+#[tokio::test]
+async fn a_key_that_nobody_can_have_heard_of_does_not_sign_unless_it_has_to() {
+    let bench = Bench::new().await;
+    let ring = bench.open(Algorithm::ES256).await;
+    let first = bench.kid(KeyState::Active).await;
+    let now = bench.clock.now_ms();
+    for _ in 0..3 {
+        ring.rotate(&bench.store, now).await.unwrap();
+        assert_eq!(signs(&ring), first);
+    }
+    let fourth = bench.kid(KeyState::Active).await;
+    // As if what is published now had been for a while.
+    let rotate = async || {
+        let mut now = load(&bench.store.ring().await.unwrap(), &ring.rules.secrets)
+            .unwrap()
+            .after(&ring.loaded.load());
+        now.published.values_mut().for_each(|since| *since -= HEARD);
+        now.signers.iter_mut().for_each(|(_, from)| *from -= HEARD);
+        ring.loaded.store(Arc::new(now));
+        ring.rotate(&bench.store, bench.clock.now_ms()).await.unwrap();
+    };
+    let fifth = bench.kid(KeyState::Next).await;
+    rotate().await;
+    assert_eq!(signs(&ring), fifth, "at once, since it was known");
+    ring.rotate(&bench.store, now).await.unwrap();
+    ring.rotate(&bench.store, now).await.unwrap();
+    assert_eq!(signs(&ring), fifth);
+    ring.kill(&bench.store, &fifth, now).await.unwrap();
+    assert!(
+        ![&first, &fourth, &fifth].contains(&&signs(&ring)),
+        "what was superseded does not come back"
+    );
+    let active = bench.kid(KeyState::Active).await;
+    rotate().await;
+    assert_ne!(signs(&ring), active, "it goes on");
+}
+
+#[test]
+fn a_ring_with_too_many_keys_is_not_rotated_and_any_of_them_can_be_killed() {
+    let secrets = secrets("root");
+    let make = || make(Algorithm::EdDSA, &secrets, 0);
+    let change = |keys, what: &Change| changed(keys, Algorithm::EdDSA, i64::MAX, what, 0, make);
+    let mut keys = change(Vec::new(), &Change::Due).unwrap();
+    while keys.len() < MAX_KEYS {
+        keys = change(keys, &Change::Rotate).unwrap();
+    }
+    let refused = change(keys.clone(), &Change::Rotate).unwrap_err();
+    assert!(refused.to_string().contains("wait"), "{refused}");
+    let jwks = keys.iter().map(|key| key.public_jwk.len() + 1).sum::<usize>();
+    assert!(jwks < 1024 * 1024 / 2, "{jwks} bytes");
+    let active = keys
+        .iter()
+        .find(|key| key.state == KeyState::Active)
+        .unwrap()
+        .kid
+        .clone();
+    let after = change(keys, &Change::Kill(active.clone())).unwrap();
+    assert!(after.iter().all(|key| key.kid != active));
+    assert!(after.iter().any(|key| key.state == KeyState::Active));
 }
 
 #[tokio::test]

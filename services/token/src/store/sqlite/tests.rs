@@ -54,6 +54,42 @@ async fn a_sweep_forgets_sessions_that_expired() {
 }
 
 #[tokio::test]
+async fn an_older_copy_in_the_place_of_the_file_leaves_no_gap_in_the_feed() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, copy] = ["token.db", "copy.db"].map(|name| directory.path().join(name));
+    let revoke = async |store: &SqliteStore, id: String| {
+        let revocation = Revocation {
+            kind: RevokedKind::Token,
+            id,
+            reason: Reason::LoggedOut,
+            expires_at: contract::T0 + contract::HOUR,
+        };
+        store.revoke(revocation).await.unwrap();
+    };
+    let store = SqliteStore::open(&path).await.unwrap();
+    revoke(&store, "before".to_owned()).await;
+    let text = copy.to_str().unwrap().to_owned();
+    store
+        .read(move |connection| {
+            let into = diesel::sql_query("VACUUM INTO ?").bind::<diesel::sql_types::Text, _>(text);
+            into.execute(connection)
+        })
+        .await
+        .unwrap();
+    for number in 0..3 {
+        revoke(&store, format!("lost {number}")).await;
+    }
+    let (_, cursor) = contract::feed(&store).await;
+    let restored = SqliteStore::open(&copy).await.unwrap();
+    for number in 0..5 {
+        revoke(&restored, format!("since {number}")).await;
+    }
+    let batch = restored.revocations_after(Some(&cursor), contract::T0).await.unwrap();
+    let since = batch.revocations.iter().filter(|entry| entry.id.starts_with("since"));
+    assert_eq!(since.count(), 5, "{batch:?}");
+}
+
+#[tokio::test]
 async fn the_file_and_its_journals_are_private() {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
