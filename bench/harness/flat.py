@@ -43,7 +43,8 @@ class Gateway:
 
 
 def measure(bench, progress):
-    """The small case and the large one, side by side, in interleaved rounds."""
+    """The small case, one with the routes and tokens of the large one but no revocations, and the large one, side by side, in
+    interleaved rounds."""
     double = FeedDouble()
     bench.closing.callback(double.close)
     began = time.monotonic()
@@ -56,21 +57,22 @@ def measure(bench, progress):
 
     small = Gateway(bench, double, 'small', 1, token)
     routes = Gateway(bench, double, 'routes', ROUTES, token)
-    routes.process.stop()
     large = Gateway(bench, double, 'large', ROUTES, token)
     progress(f'flat: the large one answers after {large.ready_after:.1f} s, {large.memory_at_start / 1e6:.0f} MB')
     if (status := machine.get(large.port, large.paths[0], revoked)) != 401:
         raise machine.Failure(f'the large case answers {status} to the token of a revoked session')
     small.load(60, tokens=tokens, take=FEW, requests=10 * FEW)
-    large.load(60, tokens=tokens, requests=TOKENS)
-    warm = {gateway.name: gateway.process.memory() for gateway in (small, large)}
+    for gateway in (routes, large):
+        gateway.load(60, tokens=tokens, requests=TOKENS)
+    warm = {gateway.name: gateway.process.memory() for gateway in (small, routes, large)}
 
     rounds = bench.options.rounds or (3 if bench.options.quick else 7)
-    samples = {'small': [], 'large': []}
+    samples = {'small': [], 'routes': [], 'large': []}
     for number in range(rounds):
         skip = number * IN_A_ROUND % TOKENS
         turns = [
             (small, lambda: small.load(1.0, tokens=tokens, take=FEW)),
+            (routes, lambda: routes.load(1.0, tokens=tokens, skip=skip, take=IN_A_ROUND)),
             (large, lambda: large.load(1.0, tokens=tokens, skip=skip, take=IN_A_ROUND)),
         ]
         for gateway, load in turns if number % 2 == 0 else reversed(turns):
@@ -79,14 +81,20 @@ def measure(bench, progress):
             progress(f'flat {number + 1}/{rounds} {gateway.name}: {sample["cpu_us"]:.1f} us, '
                      f'{sample["per_second"]:.0f}/s, p99 {sample["p99"]:.0f} us, foreign {sample["foreign"]:.0%}')
     grown = (warm['large'] - large.memory_at_start) - (warm['small'] - small.memory_at_start)
+
+    def ratio(name, beside):
+        return statistics.median(one['cpu_us'] / other['cpu_us'] for one, other in zip(samples[name], samples[beside]))
+
     return {
         'title': TITLE,
+        'revocations': REVOCATIONS,
         'samples': samples,
-        'ratio': statistics.median(
-            big['cpu_us'] / little['cpu_us'] for big, little in zip(samples['large'], samples['small'])),
-        'ready_after_seconds': {'small': small.ready_after, 'large': large.ready_after},
+        'ratio': ratio('large', 'small'),
+        'ratio_of_revocations': ratio('large', 'routes'),
+        'ready_after_seconds': {gateway.name: gateway.ready_after for gateway in (small, routes, large)},
         'memory': {
             'small': small.memory_at_start,
+            'routes': warm['routes'],
             'large': warm['large'],
             'of_a_route': (routes.memory_at_start - small.memory_at_start) / (ROUTES - 1),
             'of_a_revocation': (large.memory_at_start - routes.memory_at_start) / REVOCATIONS,

@@ -1,6 +1,10 @@
 //! The exact set of what is revoked and might still be presented.
 
+mod sessions;
+
 use std::collections::{BTreeMap, HashMap};
+
+use self::sessions::{Id, Sessions};
 
 use crate::wire::{CLIENT_REVOCATION, Reason, Revocation, RevokedKind};
 use crate::{Claims, TokenType};
@@ -8,10 +12,15 @@ use crate::{Claims, TokenType};
 /// How far the clock of whoever deleted a service account may be behind that of whoever issued its tokens.
 const SKEW_MS: i64 = 5000;
 
+/// How much of what has expired is forgotten in one step.
+const STEP: usize = 10_000;
+
 /// Revocations in memory: three look-ups answer for a token, however many there are.
 #[derive(Debug, Default)]
 pub struct Revocations {
-    sessions: HashMap<Box<str>, (Reason, i64)>,
+    sessions: Sessions,
+    /// Sessions whose ids are not like those that the token service makes.
+    named: HashMap<Box<str>, (Reason, i64)>,
     tokens: HashMap<Box<str>, (Reason, i64)>,
     clients: HashMap<Box<str>, (Reason, i64)>,
     by_expiry: BTreeMap<i64, Vec<(RevokedKind, Box<str>)>>,
@@ -20,7 +29,7 @@ pub struct Revocations {
 impl Revocations {
     fn of_kind(&mut self, kind: RevokedKind) -> &mut HashMap<Box<str>, (Reason, i64)> {
         match kind {
-            RevokedKind::Session => &mut self.sessions,
+            RevokedKind::Session => &mut self.named,
             RevokedKind::Token => &mut self.tokens,
             RevokedKind::Client => &mut self.clients,
         }
@@ -28,6 +37,10 @@ impl Revocations {
 
     /// Adds one. Adding it again changes nothing, except that it lives as long as the longer of the two.
     pub fn add(&mut self, revocation: &Revocation) {
+        if let (RevokedKind::Session, Some(id)) = (revocation.kind, Id::read(&revocation.id)) {
+            self.sessions.add(id, revocation.reason, seconds(revocation.expires_at));
+            return;
+        }
         let id: Box<str> = revocation.id.as_str().into();
         let entries = self.of_kind(revocation.kind);
         if entries
@@ -43,8 +56,9 @@ impl Revocations {
             .push((revocation.kind, id));
     }
 
-    /// Forgets what expired before `now_ms`.
-    pub fn sweep(&mut self, now_ms: i64) {
+    /// Forgets what expired before `now_ms` (a session: up to a second later), but no more than does not take long. Gives
+    /// whether there may be more.
+    pub fn sweep(&mut self, now_ms: i64) -> bool {
         while let Some(entry) = self.by_expiry.first_entry().filter(|entry| *entry.key() < now_ms) {
             let (expired_at, ids) = entry.remove_entry();
             for (kind, id) in ids {
@@ -58,16 +72,26 @@ impl Revocations {
                 }
             }
         }
+        self.sessions.sweep(seconds(now_ms), STEP)
     }
 
     /// Why the token with these claims is revoked, if it is.
     #[must_use]
     pub fn find(&self, claims: &Claims) -> Option<Reason> {
-        let session = claims.sid.as_deref().and_then(|sid| self.sessions.get(sid));
-        let found = session
-            .or_else(|| self.tokens.get(claims.jti.as_str()))
-            .or_else(|| self.of_client(claims));
-        found.map(|(reason, _)| *reason)
+        let session = claims.sid.as_deref().and_then(|sid| self.of_session(sid));
+        session.or_else(|| {
+            let token = self.tokens.get(claims.jti.as_str());
+            token.or_else(|| self.of_client(claims)).map(|(reason, _)| *reason)
+        })
+    }
+
+    fn of_session(&self, sid: &str) -> Option<Reason> {
+        if self.sessions.len() > 0
+            && let Some(id) = Id::read(sid)
+        {
+            return self.sessions.find(&id);
+        }
+        self.named.get(sid).map(|(reason, _)| *reason)
     }
 
     fn of_client(&self, claims: &Claims) -> Option<&(Reason, i64)> {
@@ -83,7 +107,7 @@ impl Revocations {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.sessions.len() + self.tokens.len() + self.clients.len()
+        self.sessions.len() + self.named.len() + self.tokens.len() + self.clients.len()
     }
 
     /// Whether there are none.
@@ -93,9 +117,17 @@ impl Revocations {
     }
 }
 
+/// Milliseconds as seconds, rounded up: nothing is forgotten too early.
+fn seconds(ms: i64) -> u32 {
+    let whole = ms.div_euclid(1000) + i64::from(ms.rem_euclid(1000) > 0);
+    u32::try_from(whole.max(0)).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SESSIONS: [&str; 2] = ["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB"];
 
     fn session(id: &str, expires_at: i64) -> Revocation {
         Revocation {
@@ -138,16 +170,33 @@ mod tests {
 
     #[test]
     fn an_entry_is_forgotten_when_it_expires_and_not_before() {
-        let mut revocations = Revocations::default();
-        revocations.add(&session("a", 10));
-        revocations.add(&session("b", 10));
-        revocations.add(&session("b", 20));
-        revocations.add(&session("b", 5));
-        revocations.sweep(10);
-        assert_eq!(revocations.len(), 2);
-        revocations.sweep(11);
-        assert_eq!(revocations.len(), 1);
-        revocations.sweep(21);
-        assert!(revocations.is_empty() && revocations.by_expiry.is_empty());
+        let [one, other] = SESSIONS;
+        for (a, b) in [("a", "b"), (one, other), (one, "b")] {
+            let mut revocations = Revocations::default();
+            revocations.add(&session(a, 10_000));
+            revocations.add(&session(b, 10_000));
+            revocations.add(&session(b, 20_000));
+            revocations.add(&session(b, 5_000));
+            revocations.sweep(10_000);
+            assert_eq!(revocations.len(), 2);
+            revocations.sweep(10_001);
+            assert_eq!(revocations.len(), 1);
+            revocations.sweep(20_001);
+            assert!(revocations.is_empty() && revocations.by_expiry.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_session_is_revoked_whatever_its_id_looks_like_and_no_other_is() {
+        let [one, other] = SESSIONS;
+        let ids = [one, other, "s1", "s2", ""];
+        for revoked in ids {
+            let mut revocations = Revocations::default();
+            revocations.add(&session(revoked, 1_800_000_000_001));
+            revocations.sweep(1_800_000_000_000);
+            for id in ids {
+                assert_eq!(revocations.of_session(id).is_some(), id == revoked, "{revoked} {id}");
+            }
+        }
     }
 }

@@ -93,10 +93,12 @@ impl Trust {
     pub fn heard(&self, now_ms: i64) {
         let since = i64::try_from(self.origin.elapsed().as_millis()).unwrap_or(i64::MAX);
         self.heard_at.store(since, Ordering::Release);
-        self.revocations
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .sweep(now_ms);
+        let sweep = || {
+            let revocations = self.revocations.write();
+            revocations.unwrap_or_else(PoisonError::into_inner).sweep(now_ms)
+        };
+        // Requests come in between.
+        while sweep() {}
     }
 
     /// How long ago everything was known; `None`: never yet.

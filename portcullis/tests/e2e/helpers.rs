@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -189,12 +191,18 @@ impl Client {
     /// Asks for `/home` until the answer has this status at every gateway: for what arrives there by the feed.
     #[track_caller]
     pub(crate) fn home_becomes(&self, access: &str, status: u16) -> impl Future<Output = Answer> {
+        self.becomes("/home", access, status)
+    }
+
+    /// The same of any path.
+    #[track_caller]
+    pub(crate) fn becomes(&self, path: &str, access: &str, status: u16) -> impl Future<Output = Answer> {
         let caller = std::panic::Location::caller();
-        let (gateways, access) = (self.each(), access.to_owned());
+        let (gateways, path, access) = (self.each(), path.to_owned(), access.to_owned());
         async move {
             let started = clock::instant();
             loop {
-                let answers = join_all(gateways.iter().map(|gateway| gateway.home(&access))).await;
+                let answers = join_all(gateways.iter().map(|gateway| gateway.get(&path, &access))).await;
                 match answers.iter().find(|answer| answer.status.as_u16() != status) {
                     None => return answers[0].clone(),
                     Some(answer) => assert!(in_time(started), "{caller}: still {answer:?}"),
@@ -218,7 +226,14 @@ impl Client {
     }
 }
 
+/// The id of the key that signed an access token.
+pub(crate) fn signed_by(access: &str) -> String {
+    let header = URL_SAFE_NO_PAD.decode(access.split('.').next().unwrap()).unwrap();
+    let header: Value = serde_json::from_slice(&header).unwrap();
+    header["kid"].as_str().unwrap().to_owned()
+}
+
 /// Whether a condition may still come true; generous, since machines may be busy.
-fn in_time(since: Instant) -> bool {
+pub(crate) fn in_time(since: Instant) -> bool {
     since.elapsed() < Duration::from_secs(20)
 }

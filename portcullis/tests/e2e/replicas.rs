@@ -3,8 +3,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis::role::Role;
 use portcullis_test_servers::on_servers;
 use portcullis_token::keys::KeyState;
@@ -12,7 +10,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use service_kit::clock;
 
-use crate::helpers::{Client, Portcullis, spawn};
+use crate::helpers::{Client, Portcullis, signed_by, spawn};
 use crate::process::command;
 
 const ROUNDS: usize = 100;
@@ -74,13 +72,6 @@ async fn of_presentations_at_both_token_services_one_makes_a_generation() {
         user.refresh = refreshed.into_iter().next().unwrap();
         assert!(seen.insert(user.refresh.clone()), "a new generation each time");
     }
-}
-
-/// The id of the key that signed.
-fn signed_by(access: &str) -> String {
-    let header = URL_SAFE_NO_PAD.decode(access.split('.').next().unwrap()).unwrap();
-    let header: Value = serde_json::from_slice(&header).unwrap();
-    header["kid"].as_str().unwrap().to_owned()
 }
 
 /// Waits until each token service signs with `kid`, and gives what they signed.

@@ -2,7 +2,7 @@
 //! `PORTCULLIS_TEST_TOPOLOGY=servers`, roles by themselves on Postgres and Redis, gateway and token service twice.
 
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -12,6 +12,8 @@ use portcullis::role::{self, All, Role};
 use portcullis_gateway::Upstream;
 use portcullis_identity::{Accounts, NewUser};
 use portcullis_test_servers::{Kept, PostgresDatabase, RedisDatabase, on_servers, runtime};
+use portcullis_token::keys::KeyRing;
+use portcullis_token::store::Store;
 use service_kit::{Clock, Running};
 use tempfile::TempDir;
 use url::Url;
@@ -249,6 +251,31 @@ impl Portcullis {
         self.client.login(name).await
     }
 
+    /// Starts one more gateway, which follows the token service at `token`, with a configuration that `change` has changed.
+    pub(crate) async fn gateway_that_follows(&mut self, token: &str, change: impl FnOnce(&mut Config)) -> Client {
+        let known = self.replicas.iter().find(|replica| replica.role == Role::Gateway);
+        let mut config = known.expect("a gateway").config.clone();
+        config.gateway.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        config.token.url = token.parse().unwrap();
+        change(&mut config);
+        let replica = Replica::start(Role::Gateway, &config, &self.clock).await;
+        let ready = replica.running.as_ref().map(Running::ready);
+        tokio::time::timeout(START, ready.expect("it runs"))
+            .await
+            .expect("it becomes ready");
+        let client = Client::new(replica.url().as_str().trim_end_matches('/'));
+        self.replicas.push(replica);
+        client
+    }
+
+    /// The token store and its key ring, as an operator's command has them.
+    pub(crate) async fn keys(&self) -> (Arc<dyn Store>, KeyRing) {
+        let store = portcullis_token::open_store(&self.config.token).await.unwrap();
+        let ring = portcullis_token::open_ring(&self.config.token, &*store, &self.clock);
+        let ring = ring.await.unwrap();
+        (store, ring)
+    }
+
     /// The base URL of each replica of a role.
     pub(crate) fn urls(&self, role: Role) -> Vec<String> {
         let of_role = self.replicas.iter().filter(|replica| replica.role == role);
@@ -274,6 +301,12 @@ impl Portcullis {
     fn running(&mut self, role: Role) -> impl Iterator<Item = &mut Replica> {
         let running = move |replica: &&mut Replica| replica.role == role && replica.running.is_some();
         self.replicas.iter_mut().filter(running)
+    }
+
+    /// Changes the configuration with which a role is started the next time.
+    pub(crate) fn reconfigure(&mut self, role: Role, change: impl Fn(&mut Config)) {
+        let of_role = self.replicas.iter_mut().filter(|replica| replica.role == role);
+        of_role.for_each(|replica| change(&mut replica.config));
     }
 
     /// Starts what was stopped of a role again, where it was, and waits until it can do its work.

@@ -1,138 +1,33 @@
 //! The key ring: what signs, what is about to, what still verifies. It lives in the store, private parts sealed.
 
+mod algorithm;
+mod life;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use arc_swap::ArcSwap;
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use jsonwebtoken::jwk::{Jwk, JwkSet, KeyOperations, PublicKeyUse, ThumbprintHash};
+use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{EncodingKey, Header};
 use portcullis_client::{Claims, KeySet};
-use serde::Deserialize;
-use service_kit::Clock;
 use service_kit::blocking::BlockingPool;
+use service_kit::{Clock, clock};
 use tokio::sync::Mutex;
 
-use crate::config::LONGEST_ACCESS_TTL;
+pub use self::algorithm::Algorithm;
+use self::algorithm::make;
+pub use self::life::KeyState;
+use self::life::{Change, changed};
 use crate::secret::RootSecrets;
 use crate::store::{Store, StoreError, StoredRing};
 
-/// How long a key verifies after it last signed: the longest life of a token, and the largest leeway.
-const RETIRING_MS: i64 = (LONGEST_ACCESS_TTL.as_secs().cast_signed() + 60) * 1000;
-/// How long a key is published before it signs by itself, so that whoever caches the key set has seen it.
-const PUBLISHED_MS: i64 = 10 * 60 * 1000;
-
-/// What keys sign with. Nothing symmetric, never `none`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub enum Algorithm {
-    /// ECDSA on P-256 (RFC 7518 section 3.4).
-    ES256,
-    /// Ed25519 (RFC 8037).
-    EdDSA,
-    /// RSASSA-PKCS1-v1_5 with a 2048-bit key (RFC 7518 section 3.3).
-    RS256,
-}
-
-impl Algorithm {
-    /// The name in `alg`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ES256 => "ES256",
-            Self::EdDSA => "EdDSA",
-            Self::RS256 => "RS256",
-        }
-    }
-
-    /// The algorithm of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::ES256, Self::EdDSA, Self::RS256]
-            .into_iter()
-            .find(|algorithm| algorithm.as_str() == name)
-    }
-
-    fn jwa(self) -> jsonwebtoken::Algorithm {
-        match self {
-            Self::ES256 => jsonwebtoken::Algorithm::ES256,
-            Self::EdDSA => jsonwebtoken::Algorithm::EdDSA,
-            Self::RS256 => jsonwebtoken::Algorithm::RS256,
-        }
-    }
-
-    /// A new private key, as PKCS #8.
-    fn generate(self) -> anyhow::Result<Vec<u8>> {
-        let failed = |_| anyhow!("a {} key could not be made", self.as_str());
-        Ok(match self {
-            Self::ES256 => EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
-                .and_then(|pair| pair.to_pkcs8v1())
-                .map_err(failed)?
-                .as_ref()
-                .to_vec(),
-            Self::EdDSA => Ed25519KeyPair::generate()
-                .and_then(|pair| pair.to_pkcs8v1())
-                .map_err(failed)?
-                .as_ref()
-                .to_vec(),
-            Self::RS256 => {
-                let pair = aws_lc_rs::rsa::KeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
-                let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
-                der.as_ref().to_vec()
-            }
-        })
-    }
-
-    fn encoding_key(self, pkcs8: &[u8]) -> anyhow::Result<EncodingKey> {
-        Ok(match self {
-            Self::ES256 => EncodingKey::from_ec_der(pkcs8),
-            Self::EdDSA => EncodingKey::from_ed_der(pkcs8),
-            // The library takes RSA keys as PKCS #1 only, but finds that inside a PKCS #8 PEM.
-            Self::RS256 => {
-                let pem = format!(
-                    "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-                    STANDARD.encode(pkcs8)
-                );
-                EncodingKey::from_rsa_pem(pem.as_bytes())?
-            }
-        })
-    }
-}
-
-/// Where a key is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyState {
-    /// Published, not yet signing.
-    Next,
-    /// Signing.
-    Active,
-    /// Verifies until its last token is dead.
-    Retiring,
-}
-
-impl KeyState {
-    /// The name in stores.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Next => "next",
-            Self::Active => "active",
-            Self::Retiring => "retiring",
-        }
-    }
-
-    /// The state of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Next, Self::Active, Self::Retiring]
-            .into_iter()
-            .find(|state| state.as_str() == name)
-    }
-}
+/// How long this process has published a key before it signs with it on demand, as long as another may sign: more than the
+/// feed needs, and as long as a verifier that has just fetched the key set waits before it does so again.
+const HEARD: Duration = Duration::from_secs(5);
 
 /// A key as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,7 +46,8 @@ pub struct StoredKey {
     pub sealed: Vec<u8>,
 }
 
-struct Active {
+struct Signer {
+    kid: String,
     header: Header,
     key: EncodingKey,
 }
@@ -159,8 +55,46 @@ struct Active {
 /// The ring as it is used: read once, replaced whole.
 struct Loaded {
     version: i64,
-    active: Active,
+    /// The active key, last, and before it those that sign as long as nobody can have heard of what comes after them; each
+    /// with when it may sign.
+    signers: Vec<(Arc<Signer>, Instant)>,
+    /// Since when this process has published each key.
+    published: HashMap<String, Instant>,
     jwks: JwkSet,
+}
+
+impl Loaded {
+    /// Where among `signers` that stands which signs now: the last that may, or else the one that was published first.
+    fn current(&self) -> usize {
+        let now = clock::instant();
+        self.signers.iter().rposition(|(_, from)| *from <= now).unwrap_or(0)
+    }
+
+    /// What signs now.
+    fn signer(&self) -> &Signer {
+        &self.signers[self.current()].0
+    }
+
+    /// The same ring when `known` was in use before.
+    fn after(mut self, known: &Self) -> Self {
+        for (kid, since) in &mut self.published {
+            if let Some(known) = known.published.get(kid) {
+                *since = *known;
+            }
+        }
+        let mut signers = known.signers[known.current()..].to_vec();
+        signers.retain(|(signer, _)| self.published.contains_key(&signer.kid));
+        for (signer, _) in self.signers {
+            if signers.iter().all(|(earlier, _)| earlier.kid != signer.kid) {
+                let from = self
+                    .published
+                    .get(&signer.kid)
+                    .map_or_else(clock::instant, |since| *since + HEARD);
+                signers.push((signer, from));
+            }
+        }
+        Self { signers, ..self }
+    }
 }
 
 /// What keys of a ring are made and changed by.
@@ -190,17 +124,6 @@ impl std::fmt::Debug for KeyRing {
     }
 }
 
-/// What to do to the ring.
-#[derive(Clone, Debug)]
-enum Change {
-    /// Whatever is due by now.
-    Due,
-    /// The next key signs from now on.
-    Rotate,
-    /// This key is gone at once, and every token that it signed.
-    Kill(String),
-}
-
 fn load(ring: &StoredRing, secrets: &RootSecrets) -> anyhow::Result<Loaded> {
     let active = ring
         .keys
@@ -214,9 +137,15 @@ fn load(ring: &StoredRing, secrets: &RootSecrets) -> anyhow::Result<Loaded> {
             active.kid
         )
     })?;
+    let now = clock::instant();
     let mut header = Header::new(active.algorithm.jwa());
     header.typ = Some("at+jwt".to_owned());
     header.kid = Some(active.kid.clone());
+    let signer = Signer {
+        kid: active.kid.clone(),
+        header,
+        key: active.algorithm.encoding_key(&private)?,
+    };
     let jwks = ring
         .keys
         .iter()
@@ -224,10 +153,8 @@ fn load(ring: &StoredRing, secrets: &RootSecrets) -> anyhow::Result<Loaded> {
         .collect::<Result<_, _>>();
     Ok(Loaded {
         version: ring.version,
-        active: Active {
-            header,
-            key: active.algorithm.encoding_key(&private)?,
-        },
+        signers: vec![(Arc::new(signer), now)],
+        published: ring.keys.iter().map(|key| (key.kid.clone(), now)).collect(),
         jwks: JwkSet {
             keys: jwks.context("while reading the public keys of the ring")?,
         },
@@ -284,7 +211,8 @@ impl KeyRing {
     /// Signs an access token with the active key.
     pub fn sign(&self, claims: &Claims) -> anyhow::Result<String> {
         let loaded = self.loaded.load();
-        Ok(jsonwebtoken::encode(&loaded.active.header, claims, &loaded.active.key)?)
+        let signer = loaded.signer();
+        Ok(jsonwebtoken::encode(&signer.header, claims, &signer.key)?)
     }
 
     /// Reads the ring again, after somebody changed it. When the store has lost it, a new one is made: what was signed
@@ -296,7 +224,13 @@ impl KeyRing {
             log::error!("the token store has lost its data: everybody has to log in again");
             ring = self.rules.change(store, Change::Due, now).await?;
         }
-        self.loaded.store(Arc::new(load(&ring, &self.rules.secrets)?));
+        self.put(&ring)
+    }
+
+    /// Goes by `ring` from now on.
+    fn put(&self, ring: &StoredRing) -> anyhow::Result<()> {
+        let loaded = load(ring, &self.rules.secrets)?;
+        self.loaded.store(Arc::new(loaded.after(&self.loaded.load())));
         Ok(())
     }
 
@@ -305,7 +239,8 @@ impl KeyRing {
         self.apply(store, Change::Due, now).await
     }
 
-    /// Lets the next key sign from now on; what it replaces goes on verifying.
+    /// Lets the next key sign, from now on or as soon as everybody has heard of it; what it replaces goes on verifying.
+    /// Errors when the ring holds too many keys to make another.
     pub async fn rotate(&self, store: &dyn Store, now: i64) -> anyhow::Result<()> {
         self.apply(store, Change::Rotate, now).await
     }
@@ -319,7 +254,7 @@ impl KeyRing {
         let _loading = self.loading.lock().await;
         let ring = self.rules.change(store, what, now).await?;
         if ring.version != self.version() {
-            self.loaded.store(Arc::new(load(&ring, &self.rules.secrets)?));
+            self.put(&ring)?;
         }
         Ok(())
     }
@@ -348,233 +283,7 @@ impl Rules {
     }
 }
 
-fn make(algorithm: Algorithm, secrets: &RootSecrets, now: i64) -> anyhow::Result<StoredKey> {
-    let private = algorithm.generate()?;
-    let mut jwk = Jwk::from_encoding_key(&algorithm.encoding_key(&private)?, algorithm.jwa())?;
-    let kid = jwk.thumbprint(ThumbprintHash::SHA256)?;
-    jwk.common.key_id = Some(kid.clone());
-    jwk.common.public_key_use = Some(PublicKeyUse::Signature);
-    jwk.common.key_operations = None::<Vec<KeyOperations>>;
-    Ok(StoredKey {
-        sealed: secrets.seal(&kid, &private)?,
-        kid,
-        algorithm,
-        state: KeyState::Next,
-        since: now,
-        public_jwk: serde_json::to_string(&jwk)?,
-    })
-}
-
-/// The ring after `what`: exactly one active key and one next, of the wanted algorithm, and those that are retiring.
-fn changed(
-    mut keys: Vec<StoredKey>,
-    algorithm: Algorithm,
-    rotation_ms: i64,
-    what: &Change,
-    now: i64,
-    make: impl Fn() -> anyhow::Result<StoredKey>,
-) -> anyhow::Result<Vec<StoredKey>> {
-    if let Change::Kill(kid) = what {
-        let before = keys.len();
-        keys.retain(|key| key.kid != *kid);
-        anyhow::ensure!(keys.len() < before, "there is no key {kid}");
-    }
-    keys.retain(|key| match key.state {
-        KeyState::Retiring => now.saturating_sub(key.since) < RETIRING_MS,
-        // The configuration asks for another algorithm than this one was made for.
-        KeyState::Next => key.algorithm == algorithm,
-        KeyState::Active => true,
-    });
-    if !keys.iter().any(|key| key.state == KeyState::Next) {
-        keys.push(make()?);
-    }
-    let next_since = keys
-        .iter()
-        .find(|key| key.state == KeyState::Next)
-        .map_or(now, |key| key.since);
-    let active = keys.iter().find(|key| key.state == KeyState::Active);
-    let promote = match (active, what) {
-        (None, _) | (_, Change::Rotate) => true,
-        (Some(active), _) => {
-            let due = active.algorithm != algorithm || now.saturating_sub(active.since) >= rotation_ms;
-            due && now.saturating_sub(next_since) >= PUBLISHED_MS
-        }
-    };
-    if promote {
-        for key in &mut keys {
-            key.state = match key.state {
-                KeyState::Active => KeyState::Retiring,
-                KeyState::Next => KeyState::Active,
-                KeyState::Retiring => continue,
-            };
-            key.since = now;
-        }
-        keys.push(make()?);
-    }
-    Ok(keys)
-}
-
 /// The keys of the ring, for an operator to look at.
 pub async fn list(store: &dyn Store) -> Result<Vec<StoredKey>, StoreError> {
     Ok(store.ring().await?.keys)
-}
-
-#[cfg(test)]
-mod tests {
-    use secrecy::SecretString;
-
-    use super::*;
-    use crate::store::sqlite::SqliteStore;
-
-    const DAY: Duration = Duration::from_hours(24);
-
-    fn secrets(text: &str) -> Arc<RootSecrets> {
-        Arc::new(RootSecrets::new(&SecretString::from(text), &[]))
-    }
-
-    struct Bench {
-        _directory: tempfile::TempDir,
-        store: SqliteStore,
-        clock: Clock,
-    }
-
-    impl Bench {
-        async fn new() -> Self {
-            let directory = tempfile::tempdir().unwrap();
-            let store = SqliteStore::open(&directory.path().join("token.db")).await.unwrap();
-            Self {
-                _directory: directory,
-                store,
-                clock: Clock::standing(),
-            }
-        }
-
-        async fn open(&self, algorithm: Algorithm) -> KeyRing {
-            KeyRing::open(&self.store, secrets("root"), algorithm, 30 * DAY, &self.clock)
-                .await
-                .unwrap()
-        }
-
-        async fn states(&self) -> Vec<(String, KeyState)> {
-            self.store
-                .ring()
-                .await
-                .unwrap()
-                .keys
-                .into_iter()
-                .map(|key| (key.kid, key.state))
-                .collect()
-        }
-
-        async fn kid(&self, state: KeyState) -> String {
-            self.states().await.into_iter().find(|(_, s)| *s == state).unwrap().0
-        }
-    }
-
-    #[tokio::test]
-    async fn every_algorithm_makes_keys_that_verify_what_they_sign() {
-        for algorithm in [Algorithm::ES256, Algorithm::EdDSA, Algorithm::RS256] {
-            let bench = Bench::new().await;
-            let ring = bench.open(algorithm).await;
-            let claims = crate::issuer::tests::claims();
-            let token = ring.sign(&claims).unwrap();
-            let header = jsonwebtoken::decode_header(&token).unwrap();
-            assert_eq!(header.alg, algorithm.jwa());
-            let keys = ring.key_set();
-            let (pinned, key) = keys.get(&header.kid.unwrap()).unwrap();
-            let mut validation = jsonwebtoken::Validation::new(*pinned);
-            validation.set_audience(&[&claims.aud]);
-            validation.validate_exp = false;
-            assert_eq!(
-                jsonwebtoken::decode::<Claims>(&token, key, &validation).unwrap().claims,
-                claims
-            );
-            let public = serde_json::to_string(&ring.jwks()).unwrap();
-            for private in ["\"d\"", "\"p\"", "\"q\"", "\"dp\""] {
-                assert!(!public.contains(private), "{public}");
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn a_key_is_published_before_it_signs_and_verifies_after() {
-        let bench = Bench::new().await;
-        let ring = bench.open(Algorithm::ES256).await;
-        let (first, second) = (bench.kid(KeyState::Active).await, bench.kid(KeyState::Next).await);
-        bench.clock.advance(30 * DAY);
-        ring.maintain(&bench.store, bench.clock.now_ms()).await.unwrap();
-        assert_eq!(
-            (bench.kid(KeyState::Retiring).await, bench.kid(KeyState::Active).await),
-            (first.clone(), second)
-        );
-        assert!(ring.key_set().get(&first).is_some());
-        bench.clock.advance(LONGEST_ACCESS_TTL + Duration::from_secs(61));
-        ring.maintain(&bench.store, bench.clock.now_ms()).await.unwrap();
-        assert!(ring.key_set().get(&first).is_none());
-        assert_eq!(bench.states().await.len(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_killed_key_is_gone_at_once_and_another_signs() {
-        let bench = Bench::new().await;
-        let ring = bench.open(Algorithm::ES256).await;
-        let (first, second) = (bench.kid(KeyState::Active).await, bench.kid(KeyState::Next).await);
-        ring.kill(&bench.store, &first, bench.clock.now_ms()).await.unwrap();
-        assert!(ring.key_set().get(&first).is_none());
-        assert_eq!(bench.kid(KeyState::Active).await, second);
-        assert!(ring.kill(&bench.store, "unknown", 0).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn replicas_that_rotate_at_once_rotate_once() {
-        let bench = Bench::new().await;
-        let (one, other) = (bench.open(Algorithm::ES256).await, bench.open(Algorithm::ES256).await);
-        bench.clock.advance(31 * DAY);
-        let now = bench.clock.now_ms();
-        let (a, b) = tokio::join!(one.maintain(&bench.store, now), other.maintain(&bench.store, now));
-        a.and(b).unwrap();
-        assert_eq!(bench.states().await.len(), 3);
-        assert_eq!(one.jwks(), other.jwks());
-    }
-
-    #[tokio::test]
-    async fn another_algorithm_in_the_configuration_arrives_by_rotation() {
-        let bench = Bench::new().await;
-        let _ = bench.open(Algorithm::ES256).await;
-        let ring = bench.open(Algorithm::EdDSA).await;
-        assert!(
-            matches!(bench.store.ring().await.unwrap().keys.as_slice(), [active, next]
-            if active.algorithm == Algorithm::ES256 && next.algorithm == Algorithm::EdDSA)
-        );
-        bench.clock.advance(Duration::from_hours(1));
-        ring.maintain(&bench.store, bench.clock.now_ms()).await.unwrap();
-        let active = bench.kid(KeyState::Active).await;
-        assert!(
-            bench
-                .store
-                .ring()
-                .await
-                .unwrap()
-                .keys
-                .iter()
-                .any(|key| key.kid == active && key.algorithm == Algorithm::EdDSA)
-        );
-    }
-
-    #[tokio::test]
-    async fn private_keys_do_not_open_under_another_root_secret() {
-        let bench = Bench::new().await;
-        let _ = bench.open(Algorithm::ES256).await;
-        let before = bench.store.ring().await.unwrap().version;
-        bench.clock.advance(40 * DAY);
-        let error = KeyRing::open(&bench.store, secrets("other"), Algorithm::ES256, DAY, &bench.clock)
-            .await
-            .unwrap_err();
-        assert!(format!("{error:#}").contains("token.root_secret"), "{error:#}");
-        assert_eq!(
-            bench.store.ring().await.unwrap().version,
-            before,
-            "and the ring is left alone"
-        );
-    }
 }

@@ -112,3 +112,32 @@ async fn a_stream_that_was_lost_or_is_older_than_a_cursor_is_read_from_its_begin
         assert_eq!(ids, ["older"], "and other streams go on where they were");
     }
 }
+
+#[tokio::test]
+async fn what_is_left_of_a_trimmed_stream_is_told_to_whoever_was_away() {
+    let Some(server) = Server::start(DURABLE) else { return };
+    for layout in [Layout::SINGLE, Layout::CLUSTER] {
+        let mut store = server.store().await;
+        store.layout = layout;
+        let (_, cursor) = feed(&store).await;
+        let trim = async |left: u32| {
+            let mut trim = redis::cmd("XTRIM");
+            trim.arg(layout.home().stream()).arg("MAXLEN").arg(left);
+            let _: i64 = trim.query_async(&mut server.connection().await).await.unwrap();
+        };
+        let told = async || {
+            let batch = store.revocations_after(Some(&cursor), T0).await.unwrap();
+            let ids = batch.revocations.into_iter().map(|entry| entry.id);
+            ids.collect::<Vec<_>>()
+        };
+        for id in ["a", "b", "c"] {
+            store.revoke(revocation(id)).await.unwrap();
+        }
+        trim(2).await;
+        assert_eq!(told().await, ["b", "c"]);
+        trim(0).await;
+        assert!(told().await.is_empty());
+        store.revoke(revocation("d")).await.unwrap();
+        assert_eq!(told().await, ["d"], "a stream without entries knows where it was");
+    }
+}
