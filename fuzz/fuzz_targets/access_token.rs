@@ -56,7 +56,7 @@ fn verify(token: &str) -> Result<Arc<Claims>, TokenError> {
     verified.now_or_never().expect("nobody is asked")
 }
 
-/// The first byte says what the rest is.
+// The first byte says what the rest is.
 fuzz_target!(|data: &[u8]| {
     let Some((kind, rest)) = data.split_first() else { return };
     match kind {

@@ -47,9 +47,9 @@ fuzz_target!(|data: &[u8]| {
     for change in changes.chunks(2) {
         match change {
             [place, letter] if usize::from(*place) < changed.len() => changed[usize::from(*place)] = *letter,
-            [200.., letter] => changed.push(*letter),
-            [150.., _] => drop(changed.pop()),
-            [100.., letter] => changed.insert(changed.len().min(4), *letter),
+            [200..=255, letter] => changed.push(*letter),
+            [150..=199, _] => drop(changed.pop()),
+            [100..=149, letter] => changed.insert(changed.len().min(4), *letter),
             _ => {}
         }
     }
