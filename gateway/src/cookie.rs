@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderMap, HeaderValue, ORIGIN};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use portcullis_client::{DELIVERY_HEADER, REFRESH_COOKIE};
 use service_kit::Problem;
 use url::Url;
 
+const DELIVERY: HeaderName = HeaderName::from_static(DELIVERY_HEADER);
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// A request that would use the cookie, and that a page of another origin may have made.
@@ -27,7 +28,7 @@ impl From<Forged> for Problem {
 /// Whether the refresh token is to travel in the cookie. Of several such headers one is enough to be careful.
 pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
     headers
-        .get_all(DELIVERY_HEADER)
+        .get_all(&DELIVERY)
         .any(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"cookie"))
 }
 

@@ -21,7 +21,7 @@ const MAX_AGE: usize = 86_400;
 /// RFC 6797, for a year; not for other names below this one, of which we know nothing.
 const ONLY_TLS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
-const SECURITY: [(HeaderName, HeaderValue); 4] = [
+static SECURITY: [(HeaderName, HeaderValue); 4] = [
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
@@ -101,9 +101,9 @@ fn is_local(request: &HttpRequest) -> bool {
 
 /// Adds what the upstream did not say itself.
 fn secure(headers: &mut HeaderMap) {
-    for (name, value) in SECURITY {
-        if !headers.contains_key(&name) {
-            headers.insert(name, value);
+    for (name, value) in &SECURITY {
+        if !headers.contains_key(name) {
+            headers.append(name.clone(), value.clone());
         }
     }
 }

@@ -141,10 +141,13 @@ struct ByMethod {
     some: Vec<(Method, Arc<Route>)>,
 }
 
+/// Of names that the operator chose: nobody else can make them collide.
+type Map<Value> = HashMap<Box<str>, Value, foldhash::fast::RandomState>;
+
 #[derive(Debug, Default)]
 struct Node {
-    children: HashMap<Box<str>, Node>,
-    by_host: HashMap<Box<str>, ByMethod>,
+    children: Map<Node>,
+    by_host: Map<ByMethod>,
     any_host: Option<ByMethod>,
 }
 

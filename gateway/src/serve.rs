@@ -147,10 +147,11 @@ impl Worker {
                     .answer(request, &route, path, &self.gateway.verifier, caller);
             }
         }
-        let path = forwarded_path(&route, path);
-        if path::is_internal(path) {
-            return Err(Problem::not_found());
-        }
+        let path = match stripped(&route, path) {
+            Some(rest) if path::is_internal(rest) => return Err(Problem::not_found()),
+            Some(rest) => rest,
+            None => path,
+        };
         let pool = route.upstream.and_then(|upstream| view.pools.get(upstream));
         let pool = pool.ok_or_else(Problem::not_found)?;
         let passage = Passage {
@@ -170,14 +171,14 @@ impl Worker {
 }
 
 /// `path` without the prefix, if the route strips it.
-fn forwarded_path<'a>(route: &Route, path: &'a str) -> &'a str {
+fn stripped<'a>(route: &Route, path: &'a str) -> Option<&'a str> {
     if !route.strip_prefix || route.name == "/" {
-        return path;
+        return None;
     }
-    match path.strip_prefix(route.name.as_str()) {
+    Some(match path.strip_prefix(route.name.as_str()) {
         Some("") | None => "/",
         Some(rest) => rest,
-    }
+    })
 }
 
 /// Every request that is no preflight.

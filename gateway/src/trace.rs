@@ -1,8 +1,9 @@
 //! The trace that a request belongs to (W3C Trace Context): passed on, or begun.
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName};
 use service_kit::random;
 
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The length of a `traceparent` of the version that we write, 00.
 const LENGTH: usize = 55;
 
@@ -14,7 +15,7 @@ impl Trace {
     /// The trace that a client or a proxy has begun: of exactly one header, in a form that everybody can read (section 3.2).
     /// One of a later version is read as far as its first fields go, and written as ours (section 3.2.4, "Versioning").
     pub(crate) fn received(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all("traceparent");
+        let mut values = headers.get_all(&TRACEPARENT);
         let (value, None) = (values.next()?.to_str().ok()?, values.next()) else {
             return None;
         };
@@ -44,7 +45,9 @@ impl Trace {
 
     /// A trace that nobody has decided to record yet.
     pub(crate) fn begin() -> Self {
-        Self(["00-", &random::label::<16>(), "-", &random::label::<8>(), "-00"].concat())
+        let ids = random::label::<24>();
+        let (trace, parent) = ids.split_at(32);
+        Self(["00-", trace, "-", parent, "-00"].concat())
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -59,7 +62,7 @@ impl Trace {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{HeaderName, HeaderValue};
+    use actix_web::http::header::HeaderValue;
 
     use super::*;
 

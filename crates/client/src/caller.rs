@@ -1,6 +1,8 @@
 //! Who is asking: the extractors that handlers name in their arguments.
 
+use std::fmt;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,37 +12,74 @@ use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 use service_kit::Problem;
 
-use crate::{Claims, Verifier, bearer_token};
+use crate::requirement::{Anybody, Denied, Requirement};
+use crate::{Claims, TokenType, Verifier, bearer_token};
 
 type Extracting<T> = Pin<Box<dyn Future<Output = Result<T, Problem>>>>;
 
-/// A user with a good bearer token. A handler that takes a `Caller` cannot be reached without one.
-///
-/// Needs a `Data<Verifier>` among the app's data.
-#[derive(Clone, Debug)]
-pub struct Caller(Arc<Claims>);
-
-impl Deref for Caller {
-    type Target = Claims;
-    fn deref(&self) -> &Claims {
-        &self.0
-    }
+/// The claims of the bearer token in `request`, when it is good, of that kind, and meets `R`.
+async fn admit<R: Requirement>(request: &HttpRequest, kind: TokenType) -> Result<Arc<Claims>, Problem> {
+    let token = bearer_token(request.headers())?;
+    let verifier = request
+        .app_data::<Data<Verifier>>()
+        .ok_or_else(|| Problem::internal(anyhow::anyhow!("no Data<Verifier> among the app's data")))?;
+    let claims = match kind {
+        TokenType::Access => verifier.user(token).await?,
+        TokenType::Service => verifier.service(token).await?,
+    };
+    Denied::check::<R>(&claims)?;
+    Ok(claims)
 }
 
-impl FromRequest for Caller {
-    type Error = Problem;
-    type Future = Extracting<Self>;
+/// An extractor of callers whose tokens are of `$kind`.
+macro_rules! extractor {
+    ($(#[$doc:meta])* $name:ident, $kind:expr) => {
+        $(#[$doc])*
+        pub struct $name<R = Anybody>(Arc<Claims>, PhantomData<fn() -> R>);
 
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let request = request.clone();
-        Box::pin(async move {
-            let token = bearer_token(request.headers())?;
-            let verifier = request
-                .app_data::<Data<Verifier>>()
-                .ok_or_else(|| Problem::internal(anyhow::anyhow!("no Data<Verifier> among the app's data")))?;
-            Ok(Self(verifier.user(token).await?))
-        })
-    }
+        impl<R> Clone for $name<R> {
+            fn clone(&self) -> Self {
+                Self(Arc::clone(&self.0), PhantomData)
+            }
+        }
+
+        impl<R> fmt::Debug for $name<R> {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.debug_tuple(stringify!($name)).field(&self.0).finish()
+            }
+        }
+
+        impl<R> Deref for $name<R> {
+            type Target = Claims;
+            fn deref(&self) -> &Claims {
+                &self.0
+            }
+        }
+
+        impl<R: Requirement> FromRequest for $name<R> {
+            type Error = Problem;
+            type Future = Extracting<Self>;
+
+            fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+                let request = request.clone();
+                Box::pin(async move { Ok(Self(admit::<R>(&request, $kind).await?, PhantomData)) })
+            }
+        }
+    };
+}
+
+extractor! {
+    /// A user with a good bearer token that meets the [`Requirement`] `R`. A handler that takes a `Caller` cannot be reached
+    /// without one: 401 when there is no good token, 403 when it is good and lacks a scope or a role.
+    ///
+    /// Needs a `Data<Verifier>` among the app's data.
+    Caller, TokenType::Access
+}
+
+extractor! {
+    /// The same for a service account: another service that asks in its own name, with a token from its
+    /// [`TokenClient`](crate::TokenClient).
+    ServiceAccount, TokenType::Service
 }
 
 /// A [`Caller`], or nobody: for endpoints that a bearer token is optional at. A bad token counts as none.

@@ -37,11 +37,12 @@ pub struct Claims {
     /// The session's id; every user token has one, no service token does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
-    /// Scopes, with spaces between them (RFC 8693 section 4.2).
-    #[serde(default)]
+    /// Scopes, with spaces between them (RFC 8693 section 4.2); none at all are not written (RFC 6749 section 3.3 knows no
+    /// empty list).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scope: String,
-    /// What the subject may do.
-    #[serde(default)]
+    /// What the subject may do; nothing at all is not written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
     /// `sub` again, under the name that Django's simplejwt uses; only user tokens have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,12 +53,28 @@ impl Claims {
     /// Whether `scope` is among the token's scopes.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.scope.split(' ').any(|held| held == scope)
+        self.scope.split_ascii_whitespace().any(|held| held == scope)
     }
 
     /// Whether `role` is among the subject's roles.
     #[must_use]
     pub fn has_role(&self, role: &str) -> bool {
         self.roles.iter().any(|held| held == role)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_there_is_none_of_is_not_written_and_may_be_missing() {
+        let minimal = json!({"token_type": "service", "iss": "i", "sub": "s", "aud": "a", "client_id": "c", "iat": 1,
+            "exp": 2, "jti": "j"});
+        let claims: Claims = serde_json::from_value(minimal.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&claims).unwrap(), minimal);
+        assert!(claims.roles.is_empty() && !claims.has_scope(""));
     }
 }

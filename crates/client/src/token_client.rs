@@ -1,18 +1,17 @@
 //! The calls that a service account makes to the token service.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jsonwebtoken::jwk::JwkSet;
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use service_kit::clock;
-use tokio::sync::Mutex;
 use url::Url;
 
 use crate::TokenServiceError;
+use crate::service_token::ServiceToken;
 use crate::wire::{OpenSessionRequest, RevokeSubjectRequest, RevokeSubjectResponse, TokenPair};
 
 /// How long a call to the token service may take.
@@ -20,32 +19,14 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long getting a service token may take; less, so that those who wait for it hear of a failure in their own time.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long those who ask after a failure to get a service token share that failure, instead of waiting for their own.
-const FAILED: Duration = Duration::from_millis(500);
-
-/// What the last attempt to get a service token brought.
-#[derive(Debug, Default)]
-enum Held {
-    #[default]
-    Nothing,
-    Token {
-        token: Arc<str>,
-        renew_at: Instant,
-    },
-    Failure {
-        unavailable: String,
-        until: Instant,
-    },
-}
-
 /// A service account's line to the token service. Clones share connections and the service token.
 #[derive(Clone, Debug)]
 pub struct TokenClient {
-    http: reqwest::Client,
+    http: Client,
     base: Url,
     client_id: String,
     client_secret: SecretString,
-    held: Arc<Mutex<Held>>,
+    held: Arc<ServiceToken>,
 }
 
 #[derive(Deserialize)]
@@ -60,7 +41,7 @@ impl TokenClient {
     /// # Errors
     /// When TLS cannot be set up on this machine.
     pub fn new(base: Url, client_id: &str, client_secret: SecretString) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder()
+        let http = Client::builder()
             .connect_timeout(Duration::from_secs(1))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -99,10 +80,40 @@ impl TokenClient {
         if let Some(cursor) = cursor {
             url.query_pairs_mut().append_pair("after", cursor);
         }
-        let open = async { check(self.authorized(|| self.http.get(url.clone())).await?).await };
+        let open = async { check(self.send(|http| http.get(url.clone())).await?).await };
         tokio::time::timeout(TIMEOUT, open)
             .await
             .map_err(|_| TokenServiceError::Unavailable("the feed did not begin in time".to_owned()))?
+    }
+
+    /// A token of this account, good for a while yet: to show to another service that asks for one
+    /// ([`ServiceAccount`](crate::ServiceAccount)).
+    ///
+    /// It is got once and renewed before it expires, by one caller for all. [`TokenClient::send`] does the rest as well.
+    pub async fn service_token(&self) -> Result<Arc<str>, TokenServiceError> {
+        self.held.get(None, async || self.fetch_service_token().await).await
+    }
+
+    /// Sends a request to another service, with a token of this account. When that token is refused with 401 (the keys were
+    /// replaced, say) it is sent once more with a new one. All of it takes 5 s at most; redirects are not followed.
+    ///
+    /// # Errors
+    /// [`TokenServiceError::Unavailable`] also when it is the other service that does not answer. Any answer is one, whatever
+    /// its status.
+    pub async fn send(&self, request: impl Fn(&Client) -> RequestBuilder) -> Result<Response, TokenServiceError> {
+        let attempt = async {
+            let token = self.service_token().await?;
+            let response = send(request(&self.http).bearer_auth(&*token)).await?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                return Ok(response);
+            }
+            let fetch = async || self.fetch_service_token().await;
+            let token = self.held.get(Some(&token), fetch).await?;
+            send(request(&self.http).bearer_auth(&*token)).await
+        };
+        tokio::time::timeout(TIMEOUT, attempt)
+            .await
+            .map_err(|_| TokenServiceError::Unavailable("no answer in time".to_owned()))?
     }
 
     async fn call<T: DeserializeOwned>(
@@ -111,61 +122,9 @@ impl TokenClient {
         fill: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<T, TokenServiceError> {
         let response = self
-            .authorized(|| fill(self.http.post(self.url(path)).timeout(TIMEOUT)))
+            .send(|http| fill(http.post(self.url(path)).timeout(TIMEOUT)))
             .await?;
         read(check(response).await?).await
-    }
-
-    /// Sends with the service token; when that is refused (the keys were replaced, say) once more with a new one. Waiting
-    /// for the token counts, too.
-    async fn authorized(&self, request: impl Fn() -> RequestBuilder) -> Result<Response, TokenServiceError> {
-        let attempt = async {
-            let token = self.service_token(None).await?;
-            let response = send(request().bearer_auth(&*token)).await?;
-            if response.status() != StatusCode::UNAUTHORIZED {
-                return Ok(response);
-            }
-            let token = self.service_token(Some(&token)).await?;
-            send(request().bearer_auth(&*token)).await
-        };
-        tokio::time::timeout(TIMEOUT, attempt)
-            .await
-            .map_err(|_| TokenServiceError::Unavailable("no answer in time".to_owned()))?
-    }
-
-    /// The token held, or a new one when there is none, it is about to expire, or it is `refused`. One caller fetches,
-    /// the others wait for what comes of it.
-    async fn service_token(&self, refused: Option<&str>) -> Result<Arc<str>, TokenServiceError> {
-        let mut held = self.held.lock().await;
-        let now = clock::instant();
-        match &*held {
-            Held::Token { token, renew_at } if *renew_at > now && refused != Some(token) => {
-                return Ok(Arc::clone(token));
-            }
-            Held::Failure { unavailable, until } if *until > now => {
-                return Err(TokenServiceError::Unavailable(unavailable.clone()));
-            }
-            _ => {}
-        }
-        match self.fetch_service_token().await {
-            Ok((token, lasts)) => {
-                *held = Held::Token {
-                    token: Arc::clone(&token),
-                    renew_at: clock::instant() + lasts.mul_f64(0.8),
-                };
-                Ok(token)
-            }
-            Err(error) => {
-                *held = match &error {
-                    TokenServiceError::Unavailable(why) => Held::Failure {
-                        unavailable: why.clone(),
-                        until: clock::instant() + FAILED,
-                    },
-                    _ => Held::Nothing,
-                };
-                Err(error)
-            }
-        }
     }
 
     async fn fetch_service_token(&self) -> Result<(Arc<str>, Duration), TokenServiceError> {

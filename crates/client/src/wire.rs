@@ -114,6 +114,9 @@ pub struct RevokeSubjectResponse {
     pub ended: u64,
 }
 
+/// The longest life that a token is issued with (`token.access_ttl`).
+pub const LONGEST_TOKEN: std::time::Duration = std::time::Duration::from_hours(1);
+
 /// How long the revocation of a service account lasts: the longest life of a token, and the largest leeway. It concerns
 /// what was issued before it was made, so that an account that is created anew under the same id is a new one.
 pub const CLIENT_REVOCATION: std::time::Duration = std::time::Duration::from_mins(61);

@@ -16,8 +16,9 @@ use tokio::net::TcpStream;
 
 use crate::alive;
 
-/// The largest head of an answer, and the largest trailers.
-const HEAD: usize = 64 * 1024;
+/// The largest head of an answer, the largest trailers, and how much of an answer is read ahead of a client that is slower
+/// than the upstream.
+const BUFFER: usize = 64 * 1024;
 
 /// Asks for a look at the socket itself before the next use of its connection.
 pub(super) type Look = Arc<AtomicBool>;
@@ -42,7 +43,7 @@ pub(super) async fn open(address: SocketAddr) -> io::Result<Io> {
 /// are hyper's defaults.
 pub(super) fn http() -> Builder {
     let mut builder = Builder::new();
-    builder.max_header_size(HEAD);
+    builder.max_header_size(BUFFER);
     builder
 }
 

@@ -29,7 +29,7 @@ impl FromRequest for ActiveUser {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (caller, users) = (
-            Caller::from_request(request, payload),
+            <Caller>::from_request(request, payload),
             request.app_data::<Data<UserStore>>().cloned(),
         );
         Box::pin(async move {
