@@ -19,7 +19,6 @@ import time
 
 from server import post, start
 
-PASSWORD = 'correct horse'
 PATIENCE = 10
 
 
@@ -50,12 +49,13 @@ class People:
             self.statuses['/home', home(connection, session['access'])] += 1
 
     def refresh(self, address, session):
-        connection = http.client.HTTPConnection(address)
+        connection, pair = http.client.HTTPConnection(address), session
         while not self.over.is_set():
-            status, answer = post(connection, '/api/auth/refresh', {'refresh': session['refresh']})
+            status, answer = post(connection, '/api/auth/refresh', {'refresh': pair['refresh']})
             self.statuses['refresh', status] += 1
             if status == 200:
-                access = json.loads(answer)['access']
+                pair = json.loads(answer)
+                access = pair['access']
                 self.keys.add(key_of(access))
                 self.statuses['/home with a new token', home(connection, access)] += 1
 
@@ -74,9 +74,10 @@ def main(binary, rotations, kills):
 
         try:
             connection = http.client.HTTPConnection(address)
-            account = {'username': 'ada', 'email': 'ada@example.com', 'password': PASSWORD}
+            account = {'username': 'ada', 'email': 'ada@example.com', 'password': 'correct horse'}
             session = json.loads(post(connection, '/api/auth/register', account)[1])
             people = People(address, session)
+            other = json.loads(post(connection, '/api/auth/login', account)[1])
             began = time.monotonic()
             for _ in range(rotations):
                 keys('rotate')
@@ -88,7 +89,8 @@ def main(binary, rotations, kills):
 
             ended, ordered = [], []
             for _ in range(kills):
-                access = json.loads(post(connection, '/api/auth/refresh', {'refresh': session['refresh']})[1])['access']
+                other = json.loads(post(connection, '/api/auth/refresh', {'refresh': other['refresh']})[1])
+                access = other['access']
                 until = time.monotonic() + PATIENCE
                 while home(connection, access) != 200:
                     assert time.monotonic() < until, 'a good token is refused'
