@@ -35,6 +35,8 @@ pub trait FromFields: Sized {
 #[derive(Debug, Default)]
 pub struct Fields {
     values: Map<String, Value>,
+    /// Those that a URL-encoded body has several times; the last one counts.
+    repeated: Vec<String>,
     errors: Vec<(String, Vec<String>)>,
 }
 
@@ -151,6 +153,18 @@ impl Fields {
         None
     }
 
+    /// Forgets every field whose text is empty, as if it had not been sent.
+    pub fn omit_empty(&mut self) {
+        self.values.retain(|_, value| value.as_str() != Some(""));
+    }
+
+    /// Rejects every field that was sent several times.
+    pub fn reject_repeated(&mut self) {
+        for name in std::mem::take(&mut self.repeated) {
+            self.reject::<()>(&name, "This field may be sent only once.");
+        }
+    }
+
     /// Whether the body has a field of this name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
@@ -173,7 +187,7 @@ impl Fields {
             Value::Object(values) => {
                 return Ok(Self {
                     values,
-                    errors: Vec::new(),
+                    ..Self::default()
                 });
             }
             Value::Null => return Err(whole("No data provided")),
@@ -189,13 +203,13 @@ impl Fields {
     fn from_urlencoded(body: &[u8]) -> Result<Self, Problem> {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(body)
             .map_err(|error| Problem::bad_request("parse_error", format!("Form parse error - {error}")))?;
-        Ok(Self {
-            values: pairs
-                .into_iter()
-                .map(|(name, value)| (name, Value::String(value)))
-                .collect(),
-            errors: Vec::new(),
-        })
+        let mut fields = Self::default();
+        for (name, value) in pairs {
+            if fields.values.insert(name.clone(), Value::String(value)).is_some() {
+                fields.repeated.push(name);
+            }
+        }
+        Ok(fields)
     }
 
     async fn from_multipart(request: &HttpRequest, body: Vec<u8>) -> Result<Self, Problem> {
@@ -219,7 +233,7 @@ impl Fields {
         }
         Ok(Self {
             values,
-            errors: Vec::new(),
+            ..Self::default()
         })
     }
 }

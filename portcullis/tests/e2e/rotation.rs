@@ -1,5 +1,7 @@
 //! Refresh tokens: races, lost replies, thieves, and time passing.
 
+mod algorithms;
+
 use std::collections::HashSet;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! Service accounts and the OAuth endpoints.
 
+mod oauth;
+
 use std::time::Duration;
 
 use portcullis::role::Role;
@@ -23,13 +25,13 @@ async fn delete(portcullis: &Portcullis, id: &str) {
     assert!(account::delete(&*store, id, &portcullis.clock).await.unwrap());
 }
 
-async fn oauth(client: &Client, path: &str, (id, secret): (&str, &str), form: &[(&str, &str)]) -> Answer {
+async fn ask(client: &Client, path: &str, (id, secret): (&str, &str), form: &[(&str, &str)]) -> Answer {
     let request = client.request("POST", path).basic_auth(id, Some(secret));
     client.send(request.form(form)).await
 }
 
 async fn service_token(client: &Client, account: (&str, &str)) -> String {
-    let granted = oauth(client, "/oauth/token", account, &[("grant_type", "client_credentials")]).await;
+    let granted = ask(client, "/oauth/token", account, &[("grant_type", "client_credentials")]).await;
     granted.expect(200, json!({})).field("access_token")
 }
 
@@ -63,7 +65,7 @@ async fn an_account_that_is_deleted_is_refused_and_one_created_anew_is_not() {
     delete(&portcullis, "billing").await;
     // The feed tells the token service itself, too.
     loop {
-        let told = oauth(client, "/oauth/introspect", watcher, &[("token", &first)]).await;
+        let told = ask(client, "/oauth/introspect", watcher, &[("token", &first)]).await;
         if told.expect(200, json!({})).json()["active"] == json!(false) {
             break;
         }
@@ -71,9 +73,9 @@ async fn an_account_that_is_deleted_is_refused_and_one_created_anew_is_not() {
     portcullis.clock.advance(Duration::from_secs(10));
     let secret = create(&portcullis, "billing", &["feed:read"]).await;
     let second = service_token(client, ("billing", &secret)).await;
-    let told = oauth(client, "/oauth/introspect", watcher, &[("token", &second)]).await;
+    let told = ask(client, "/oauth/introspect", watcher, &[("token", &second)]).await;
     told.expect(200, json!({"active": true, "client_id": "billing"}));
-    let told = oauth(client, "/oauth/introspect", watcher, &[("token", &first)]).await;
+    let told = ask(client, "/oauth/introspect", watcher, &[("token", &first)]).await;
     told.expect(200, json!({"active": false}));
 }
 
@@ -106,51 +108,19 @@ async fn revoking_again_or_nonsense_is_200_and_the_session_of_a_user_needs_the_s
     let (plain, strong) = (("plain", plain.as_str()), ("strong", strong.as_str()));
     let own = service_token(client, plain).await;
     for token in [own.as_str(), own.as_str(), "garbage", "a.b.c", "pcr_garbage"] {
-        oauth(client, "/oauth/revoke", plain, &[("token", token)])
+        ask(client, "/oauth/revoke", plain, &[("token", token)])
             .await
             .expect(200, Value::Null);
     }
     let user = client.register("ada").await;
     let foreign = service_token(client, strong).await;
     for token in [&user.access, &user.refresh, &foreign] {
-        let refused = oauth(client, "/oauth/revoke", plain, &[("token", token)]).await;
+        let refused = ask(client, "/oauth/revoke", plain, &[("token", token)]).await;
         refused.expect(400, json!({"error": "invalid_grant"}));
     }
     client.home(&user.access).await.expect(200, json!({}));
-    oauth(client, "/oauth/revoke", strong, &[("token", &user.refresh)])
+    ask(client, "/oauth/revoke", strong, &[("token", &user.refresh)])
         .await
         .expect(200, Value::Null);
     client.home_becomes(&user.access, 401).await;
-}
-
-#[tokio::test]
-async fn errors_of_the_oauth_endpoints_have_their_names() {
-    let portcullis = spawn().await;
-    let client = &portcullis.client;
-    let secret = create(&portcullis, "portcullis", &[]).await;
-    let account = ("portcullis", secret.as_str());
-    for (path, form, error) in [
-        ("/oauth/token", &[][..], "invalid_request"),
-        ("/oauth/token", &[("grant_type", "password")], "unsupported_grant_type"),
-        ("/oauth/token", &[("grant_type", "refresh_token")], "invalid_request"),
-        (
-            "/oauth/token",
-            &[("grant_type", "refresh_token"), ("refresh_token", "x")],
-            "invalid_grant",
-        ),
-        ("/oauth/introspect", &[], "invalid_request"),
-        ("/oauth/revoke", &[], "invalid_request"),
-    ] {
-        oauth(client, path, account, form)
-            .await
-            .expect(400, json!({"error": error}));
-    }
-    let user = client.register("ada").await;
-    let form = [
-        ("grant_type", "refresh_token"),
-        ("refresh_token", user.refresh.as_str()),
-    ];
-    let pair = oauth(client, "/oauth/token", account, &form).await;
-    let access = pair.expect(200, json!({"token_type": "Bearer"})).field("access_token");
-    client.home(&access).await.expect(200, json!({}));
 }

@@ -1,6 +1,7 @@
 //! One's own sessions: seen, and ended from one another.
 
 mod cookie;
+mod ended;
 
 use std::time::Duration;
 

@@ -303,6 +303,12 @@ impl Portcullis {
         self.replicas.iter_mut().filter(running)
     }
 
+    /// Changes the configuration with which a role is started the next time.
+    pub(crate) fn reconfigure(&mut self, role: Role, change: impl Fn(&mut Config)) {
+        let of_role = self.replicas.iter_mut().filter(|replica| replica.role == role);
+        of_role.for_each(|replica| change(&mut replica.config));
+    }
+
     /// Starts what was stopped of a role again, where it was, and waits until it can do its work.
     pub(crate) async fn start(&mut self, role: Role) {
         let stopped = |replica: &&mut Replica| replica.role == role && replica.running.is_none();

@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use aws_lc_rs::constant_time;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use portcullis_client::wire::CLIENT_REVOCATION;
 use secrecy::ExposeSecret;
 use service_kit::{Clock, random};
@@ -32,15 +29,26 @@ impl Account {
         self.scopes.iter().any(|held| held == scope)
     }
 
-    /// The scopes to grant when `asked` for (RFC 6749 section 3.3): all of them when nothing is asked.
+    /// The scopes to grant when `asked` for: all of them when nothing is asked.
     pub fn grant(self, asked: Option<&str>) -> Result<Vec<String>, Error> {
-        let Some(asked) = asked else { return Ok(self.scopes) };
-        let asked: Vec<String> = asked.split_ascii_whitespace().map(str::to_owned).collect();
-        match asked.iter().find(|scope| !self.scopes.contains(scope)) {
-            Some(scope) => Err(Error::InvalidScope(scope.clone())),
-            None => Ok(asked),
+        narrowed(asked, self.scopes)
+    }
+}
+
+/// Which of the scopes that are `held` to grant when `asked` for (RFC 6749 sections 3.3 and 6): all when nothing is asked,
+/// and never more than are held.
+pub fn narrowed(asked: Option<&str>, held: Vec<String>) -> Result<Vec<String>, Error> {
+    let Some(asked) = asked else { return Ok(held) };
+    let mut granted = Vec::new();
+    for scope in asked.split_ascii_whitespace() {
+        if !held.iter().any(|held| held == scope) {
+            return Err(Error::InvalidScope(scope.to_owned()));
+        }
+        if !granted.iter().any(|granted| granted == scope) {
+            granted.push(scope.to_owned());
         }
     }
+    Ok(granted)
 }
 
 /// Every service account: those the configuration declares, and those an operator created.
@@ -69,15 +77,23 @@ impl Accounts {
         }
     }
 
+    /// The hash of the secret of the account of that id, and its scopes.
+    async fn find(&self, id: &str) -> Result<Option<(String, Vec<String>)>, Error> {
+        if let Some(declared) = self.declared.get(id) {
+            return Ok(Some(declared.clone()));
+        }
+        let created = self.store.find_client(id).await?;
+        Ok(created.map(|client| (client.secret_hash, client.scopes)))
+    }
+
+    /// Whether there is an account of that id, which then has a secret to show.
+    pub async fn exists(&self, id: &str) -> Result<bool, Error> {
+        Ok(self.find(id).await?.is_some())
+    }
+
     /// The account of that id, if `secret` is its secret.
     pub async fn authenticate(&self, id: &str, secret: &str) -> Result<Account, Error> {
-        let (secret_hash, scopes) = match self.declared.get(id) {
-            Some(declared) => declared.clone(),
-            None => match self.store.find_client(id).await? {
-                Some(client) => (client.secret_hash, client.scopes),
-                None => return Err(Error::InvalidClient),
-            },
-        };
+        let (secret_hash, scopes) = self.find(id).await?.ok_or(Error::InvalidClient)?;
         constant_time::verify_slices_are_equal(secret_hash.as_bytes(), fingerprint(secret).as_bytes())
             .map_err(|_| Error::InvalidClient)?;
         Ok(Account {
@@ -85,18 +101,6 @@ impl Accounts {
             scopes,
         })
     }
-}
-
-/// The id and secret in a Basic `Authorization` header (RFC 6749 section 2.3.1), if there is one.
-#[must_use]
-pub fn basic_credentials(headers: &HeaderMap) -> Option<(String, String)> {
-    let (scheme, encoded) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (id, secret) = decoded.split_once(':')?;
-    Some((id.to_owned(), secret.to_owned()))
 }
 
 /// Creates a service account and gives its secret, which is kept nowhere. `None`: there is one of that id.

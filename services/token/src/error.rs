@@ -43,7 +43,13 @@ pub enum Error {
     /// A service account could not show who it is (RFC 6749 section 5.2).
     #[error("The client is unknown or its secret is wrong.")]
     InvalidClient,
-    /// A service account asked for what it does not hold.
+    /// A request to an OAuth endpoint says too little, or two things at once (RFC 6749 section 5.2).
+    #[error("{0}")]
+    InvalidRequest(&'static str),
+    /// The client may not use this grant (RFC 6749 section 5.2).
+    #[error("{0}")]
+    UnauthorizedClient(&'static str),
+    /// A client asked for what it does not hold.
     #[error("The client may not have this scope: {0}")]
     InvalidScope(String),
     /// The token was issued to another client (RFC 6749 section 5.2, RFC 7009 section 2.1).
@@ -53,7 +59,7 @@ pub enum Error {
     #[error("{0}")]
     InvalidGrant(String),
     /// `grant_type` is missing or not offered.
-    #[error("This grant type is not offered.")]
+    #[error("This grant type is not offered: use client_credentials or refresh_token.")]
     UnsupportedGrantType,
     /// The service token lacks the scope this endpoint asks for.
     #[error("The scope {0} is needed here.")]
@@ -116,6 +122,10 @@ impl From<Error> for Problem {
                 Self::new(StatusCode::UNAUTHORIZED, "invalid_client", text)
                     .header(actix_web::http::header::WWW_AUTHENTICATE, challenge)
                     .member("error", json!("invalid_client"))
+            }
+            Error::InvalidRequest(_) => Self::bad_request("invalid", text).member("error", json!("invalid_request")),
+            Error::UnauthorizedClient(_) => {
+                Self::bad_request("unauthorized_client", text).member("error", json!("unauthorized_client"))
             }
             Error::InvalidScope(_) => Self::bad_request("invalid_scope", text).member("error", json!("invalid_scope")),
             Error::AnothersToken | Error::InvalidGrant(_) => {

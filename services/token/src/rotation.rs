@@ -1,7 +1,12 @@
 //! The rules of refresh rotation, as a pure function of what is stored, what is shown, and when.
 //!
 //! Every store asks [`decide`] inside its one atomic step (or, where the step runs elsewhere, agrees with it by the
-//! contract suite).
+//! contract suite). docs/ROTATION.md has the whole model: what the rules promise, to whom, and what they do not.
+
+#[cfg(test)]
+pub(crate) mod schedule;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -26,7 +31,7 @@ pub struct Chain {
     pub replaced_reissues: Option<u8>,
     /// When the current generation was made.
     pub rotated_at: i64,
-    /// When the current token was made.
+    /// When the current token was made, or given once more to somebody who had the one before.
     pub issued_at: i64,
 }
 
@@ -103,10 +108,14 @@ pub fn decide(chain: &Chain, presented: Serial, now: i64, windows: Windows) -> S
         });
     }
     if Some(presented) == chain.replaced() {
-        if windows.replay > 0 && age <= windows.replay {
-            return Step::Grant(*chain);
-        }
         let since_rotation = now.saturating_sub(chain.rotated_at);
+        let longest = windows.replay.saturating_add(windows.recovery);
+        if windows.replay > 0 && age <= windows.replay && since_rotation <= longest {
+            // Who has it from this answer may use it as if it were new: others still show its predecessor.
+            let mut replayed = *chain;
+            replayed.issued_at = replayed.issued_at.max(now);
+            return Step::Grant(replayed);
+        }
         if windows.recovery > 0 && since_rotation <= windows.recovery && chain.current.reissues < MAX_REISSUES {
             let mut reissued = *chain;
             reissued.current.reissues += 1;
@@ -115,121 +124,4 @@ pub fn decide(chain: &Chain, presented: Serial, now: i64, windows: Windows) -> S
         }
     }
     Step::Reuse
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const WINDOWS: Windows = Windows {
-        replay: 10_000,
-        recovery: 300_000,
-    };
-
-    fn serial(generation: u32, reissues: u8) -> Serial {
-        Serial { generation, reissues }
-    }
-
-    fn granted(step: Step) -> Chain {
-        match step {
-            Step::Grant(chain) => chain,
-            Step::Reuse => panic!("reuse"),
-        }
-    }
-
-    #[test]
-    fn a_token_fresh_from_login_rotates_at_once_and_a_younger_one_is_kept() {
-        let opened = Chain::opened(0);
-        let first = granted(decide(&opened, serial(0, 0), 1, WINDOWS));
-        assert_eq!(first.current, serial(1, 0));
-        assert_eq!(granted(decide(&first, serial(1, 0), 10_000, WINDOWS)), first);
-        assert_eq!(
-            granted(decide(&first, serial(1, 0), 10_001, WINDOWS)).current,
-            serial(2, 0)
-        );
-    }
-
-    #[test]
-    fn the_predecessor_is_replayed_then_reissued_then_reuse() {
-        let chain = granted(decide(&Chain::opened(0), serial(0, 0), 0, WINDOWS));
-        assert_eq!(granted(decide(&chain, serial(0, 0), 10_000, WINDOWS)), chain);
-        let reissued = granted(decide(&chain, serial(0, 0), 10_001, WINDOWS));
-        assert_eq!(reissued.current, serial(1, 1));
-        assert_eq!(
-            decide(&reissued, serial(1, 0), 10_002, WINDOWS),
-            Step::Reuse,
-            "what a reissue replaces is dead"
-        );
-        assert_eq!(decide(&chain, serial(0, 0), 300_001, WINDOWS), Step::Reuse);
-    }
-
-    #[test]
-    fn a_generation_is_reissued_ten_times_at_most() {
-        let mut chain = granted(decide(&Chain::opened(0), serial(0, 0), 0, WINDOWS));
-        for time in 1..=10 {
-            chain = granted(decide(&chain, serial(0, 0), time * 10_001, WINDOWS));
-        }
-        assert_eq!(chain.current, serial(1, 10));
-        assert_eq!(decide(&chain, serial(0, 0), 11 * 10_001, WINDOWS), Step::Reuse);
-    }
-
-    #[test]
-    fn without_windows_every_token_is_good_once() {
-        let strict = Windows { replay: 0, recovery: 0 };
-        let chain = granted(decide(&Chain::opened(0), serial(0, 0), 0, strict));
-        assert_eq!(decide(&chain, serial(0, 0), 0, strict), Step::Reuse);
-        assert_eq!(granted(decide(&chain, serial(1, 0), 0, strict)).current, serial(2, 0));
-    }
-
-    proptest! {
-        /// Whatever is shown whenever: serials only grow, at most one rotation happens in a replay window, and a grant
-        /// never brings back a token that was superseded.
-        #[test]
-        fn serials_only_grow_and_rotations_are_apart(steps in prop::collection::vec((0_i64..400_000, 0_u32..6, 0_u8..4), 1..200)) {
-            let mut chain = Chain::opened(0);
-            let (mut now, mut last_rotation) = (0, None::<i64>);
-            for (pause, back, reissues) in steps {
-                now += pause / 20;
-                let presented = serial(chain.current.generation.saturating_sub(back), reissues.min(chain.current.reissues));
-                if let Step::Grant(next) = decide(&chain, presented, now, WINDOWS) {
-                    prop_assert!(next.current >= chain.current);
-                    if next.current.generation > chain.current.generation {
-                        prop_assert_eq!(presented, chain.current);
-                        if let Some(last) = last_rotation {
-                            prop_assert!(now - last >= WINDOWS.replay);
-                        }
-                        last_rotation = Some(now);
-                    }
-                    chain = next;
-                } else {
-                    prop_assert!(presented != chain.current);
-                }
-            }
-        }
-
-        /// A holder who always stores the newest answer and repeats what he holds within the recovery window when an
-        /// answer is lost is never taken for a thief.
-        #[test]
-        fn a_holder_who_loses_replies_is_never_signed_out(steps in prop::collection::vec((0_i64..20_000, any::<bool>()), 1..300)) {
-            let mut chain = Chain::opened(0);
-            let (mut held, mut now, mut losing_since) = (chain.current, 0, None::<i64>);
-            for (pause, lost) in steps {
-                now += pause;
-                let step = decide(&chain, held, now, WINDOWS);
-                let give_up = losing_since.is_some_and(|since| now - since > 60_000);
-                chain = match step {
-                    Step::Grant(next) => next,
-                    Step::Reuse => return Err(TestCaseError::fail(format!("signed out at {now} holding {held:?} of {chain:?}"))),
-                };
-                if lost && !give_up {
-                    losing_since.get_or_insert(now);
-                } else {
-                    held = chain.current;
-                    losing_since = None;
-                }
-            }
-        }
-    }
 }

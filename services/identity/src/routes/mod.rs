@@ -7,6 +7,7 @@ mod change_user;
 mod delete_me;
 mod delete_user;
 mod device;
+mod end_sessions;
 mod get_me;
 mod get_user;
 mod list_users;
@@ -44,6 +45,11 @@ pub(crate) fn configure(app: &mut ServiceConfig) {
                 .route(web::patch().to(change_user::change_user))
                 .route(web::delete().to(delete_user::delete_user))
                 .default_service(only::<Superuser>("PATCH, DELETE")),
+        )
+        .service(
+            web::resource("/api/admin/users/{id}/sessions")
+                .route(web::delete().to(end_sessions::end_sessions))
+                .default_service(only::<Superuser>("DELETE")),
         )
         .service(
             web::resource("/api/user")

@@ -86,6 +86,13 @@ fn by_superuser(
     }
 }
 
+/// Begins the change of the user `key` with its next epoch.
+fn raise(connection: &mut AnyConnection, key: &str) -> QueryResult<usize> {
+    diesel::update(users::table.find(key))
+        .set(users::epoch.eq(users::epoch + 1))
+        .execute(connection)
+}
+
 impl UserStore {
     /// Lets an account log in again. `None` when there is no such account.
     pub(crate) async fn activate(&self, id: UserId) -> Result<Option<User>, IdentityError> {
@@ -232,12 +239,7 @@ impl UserStore {
     pub(crate) async fn delete(&self, id: UserId, by: Option<&User>) -> Result<bool, IdentityError> {
         let by = by.map(Standing::of);
         self.remove(id, move |connection, key| {
-            let raise = |connection: &mut AnyConnection| {
-                diesel::update(users::table.find(key))
-                    .set(users::epoch.eq(users::epoch + 1))
-                    .execute(connection)
-            };
-            by_superuser(connection, by.as_ref(), key, raise)
+            by_superuser(connection, by.as_ref(), key, |connection| raise(connection, key))
         })
         .await
     }
@@ -285,6 +287,29 @@ impl UserStore {
             .await?;
         self.outbox_filled.notify_one();
         Ok(deleted)
+    }
+
+    /// Sees to it that every session of an account ends; it may log in again at once. Whether there is such an account.
+    ///
+    /// # Errors
+    /// [`IdentityError::AccountChanged`] when `by`, who does it, is no longer the superuser that was read.
+    pub(crate) async fn end_sessions(&self, id: UserId, by: &User) -> Result<bool, IdentityError> {
+        let (key, now) = (id.to_string(), self.now());
+        let by = Standing::of(by);
+        let found = self
+            .run(move |connection| {
+                connection.transaction(|connection| {
+                    if by_superuser(connection, Some(&by), &key, |connection| raise(connection, &key))? == 0 {
+                        return Ok(false);
+                    }
+                    let epoch: i64 = users::table.find(&key).select(users::epoch).first(connection)?;
+                    super::outbox::revoke(connection, &key, epoch, Reason::Administrator, None, now)?;
+                    Ok(true)
+                })
+            })
+            .await?;
+        self.outbox_filled.notify_one();
+        Ok(found)
     }
 
     /// Stores the same password under another hash, unless it was changed in the meantime.

@@ -52,6 +52,7 @@ async fn keeps_the_contract(users: &UserStore, clock: &Clock) {
     of_two_new_passwords_at_once_one_is_stored(users).await;
     another_name_is_unique_too(users, clock).await;
     nobody_changes_anything_as_whom_they_no_longer_are(users).await;
+    ending_sessions_raises_the_epoch_and_changes_nothing_else(users).await;
     an_outbox_row_is_postponed_and_forgotten(users, clock).await;
 }
 
@@ -152,6 +153,26 @@ async fn deactivating_raises_the_epoch_and_fills_the_outbox(users: &UserStore, c
     assert!(users.deactivate(nobody).await.unwrap().is_none());
     assert!(users.activate(nobody).await.unwrap().is_none());
     assert!(outbox_of(users, nobody).await.is_empty());
+}
+
+async fn ending_sessions_raises_the_epoch_and_changes_nothing_else(users: &UserStore) {
+    let (root, user) = (make(users, "ending-root").await, make(users, "ending").await);
+    let rights = Rights {
+        is_superuser: Some(true),
+        ..Rights::default()
+    };
+    let root = users.set_rights(root.id, rights, None).await.unwrap().unwrap();
+    assert!(users.end_sessions(user.id, &root).await.unwrap());
+    assert_eq!(outbox_of(users, user.id).await, [(1, Reason::Administrator)]);
+    let after = users.find_by_id(user.id).await.unwrap().unwrap();
+    assert_eq!((after.epoch, after.is_active, after.updated), (1, true, user.updated));
+    // One's own, too; and then one is not whom that session was read as any more.
+    assert!(users.end_sessions(root.id, &root).await.unwrap());
+    let stale = users.end_sessions(user.id, &root).await;
+    assert!(matches!(stale, Err(IdentityError::AccountChanged)), "{stale:?}");
+    assert_eq!(outbox_of(users, user.id).await.len(), 1);
+    let root = users.find_by_id(root.id).await.unwrap().unwrap();
+    assert!(!users.end_sessions(UserId::new(0), &root).await.unwrap());
 }
 
 async fn deleting_leaves_nothing_but_the_outbox(users: &UserStore, clock: &Clock) {

@@ -17,6 +17,11 @@ async fn delete(service: &Service, id: &str, token: &str) -> Answer {
     service.send(request.bearer_auth(token)).await
 }
 
+async fn end_sessions(service: &Service, id: &str, token: &str) -> Answer {
+    let request = service.request(Method::DELETE, &format!("/api/admin/users/{id}/sessions"));
+    service.send(request.bearer_auth(token)).await
+}
+
 fn names(answer: &Answer) -> Vec<&str> {
     let users = answer.body.as_array().unwrap_or_else(|| panic!("{}", answer.text));
     users.iter().map(|user| user["username"].as_str().unwrap()).collect()
@@ -103,6 +108,37 @@ async fn an_account_is_deleted_once() {
 }
 
 #[tokio::test]
+async fn the_sessions_of_an_account_are_ended_and_it_is_left_as_it_was() {
+    let service = spawn().await;
+    let (_, root) = service.superuser("root").await;
+    let ada = service.register("ada").await;
+    let id = ada["user"]["id"].as_str().unwrap();
+    let before = service.get(&format!("/api/user/{id}"), &root).await;
+    let ended = end_sessions(&service, id, &root).await;
+    assert_eq!((ended.status.as_u16(), ended.text.as_str()), (204, ""));
+    // The answer came after the token service had been told.
+    let told = service.issuer.revoked();
+    assert_eq!(
+        (told.len(), told[0].reason, told[0].subject.as_str(), &told[0].except),
+        (1, Reason::Administrator, id, &None)
+    );
+    assert_eq!(service.get(&format!("/api/user/{id}"), &root).await.body, before.body);
+    assert_eq!(service.login("ada").await.status, 200);
+    assert_eq!(service.issuer.opened().last().unwrap().epoch, told[0].epoch);
+
+    for unknown in ["00000000-0000-7000-8000-000000000000", "undefined"] {
+        let nobody = end_sessions(&service, unknown, &root).await;
+        nobody.is_problem(404, "not_found", "Not found.");
+    }
+    let path = format!("/api/admin/users/{id}/sessions/");
+    let read = service.get(&path, &root).await;
+    assert_eq!((read.status.as_u16(), read.header("allow")), (405, "DELETE"));
+    let anonymous = service.send(service.request(Method::DELETE, &path)).await;
+    assert_eq!(anonymous.status, 401);
+    assert_eq!(service.issuer.revoked().len(), 1);
+}
+
+#[tokio::test]
 async fn nobody_locks_themselves_out() {
     let service = spawn().await;
     let (user, root) = service.superuser("root").await;
@@ -137,6 +173,7 @@ async fn an_ordinary_user_changes_nobody() {
             (403, &json!("permission_denied"))
         );
         assert_eq!(delete(&service, &id, token).await.status, 403);
+        assert_eq!(end_sessions(&service, &id, token).await.status, 403);
     }
     let path = format!("/api/admin/users/{}", root.id);
     let anonymous = service.send(service.request(Method::DELETE, &path)).await;

@@ -8,6 +8,7 @@ mod jwks;
 mod list_sessions;
 mod logout;
 mod metadata;
+mod oauth;
 mod oauth_token;
 mod open_session;
 mod refresh;

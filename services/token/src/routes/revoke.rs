@@ -7,8 +7,8 @@ use portcullis_client::{TokenError, TokenType, Verifier};
 use service_kit::Problem;
 
 use super::introspect::TokenForm;
-use super::service_account::OAuthForm;
-use crate::account::{Account, Accounts};
+use super::oauth::{Client, OAuthForm};
+use crate::account::Accounts;
 use crate::error::Error;
 use crate::sessions::Sessions;
 
@@ -21,20 +21,23 @@ pub(super) async fn revoke(
     verifier: Data<Verifier>,
     form: OAuthForm<TokenForm>,
 ) -> Result<HttpResponse, Problem> {
-    let account = form.0.credentials.authenticate(&request, &accounts).await?;
+    let client = form.0.credentials.identify(&request, &accounts).await?;
     let token = form.0.token.as_str();
     // Whether it is revoked already need not be known here, so that news may be old.
     let outcome = match verifier.verify(token, TokenType::Service).await {
-        Ok(own) => sessions.revoke_token_of(&account, &own).await,
+        Ok(own) => match &client {
+            Client::Confidential(account) => sessions.revoke_token_of(account, &own).await,
+            Client::FirstParty => Err(Error::AnothersToken),
+        },
         Err(TokenError::Stale) => return Err(TokenError::Stale.into()),
         Err(TokenError::WrongType) => {
-            may_end_sessions(&account)?;
+            may_end_sessions(&client)?;
             let claims = verifier.verify(token, TokenType::Access).await?;
             sessions.log_out(&claims).await
         }
         Err(_) if !sessions.is_refresh_token(token) => Ok(()),
         Err(_) => {
-            may_end_sessions(&account)?;
+            may_end_sessions(&client)?;
             sessions.log_out_by_refresh_token(token, None).await
         }
     };
@@ -45,9 +48,11 @@ pub(super) async fn revoke(
 }
 
 /// Section 2.1: only the client that a token was issued to, or one that may end any session.
-fn may_end_sessions(account: &Account) -> Result<(), Error> {
-    if account.id == FIRST_PARTY_CLIENT || account.may(scope::REVOKE) {
-        return Ok(());
+fn may_end_sessions(client: &Client) -> Result<(), Error> {
+    match client {
+        Client::Confidential(account) if account.id != FIRST_PARTY_CLIENT && !account.may(scope::REVOKE) => {
+            Err(Error::AnothersToken)
+        }
+        Client::Confidential(_) | Client::FirstParty => Ok(()),
     }
-    Err(Error::AnothersToken)
 }

@@ -1,4 +1,4 @@
-//! How service accounts show who they are: by id and secret at the OAuth endpoints, by token at the internal ones.
+//! How service accounts show who they are at the internal endpoints: by a token with a scope.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -9,10 +9,9 @@ use actix_web::dev::Payload;
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 use portcullis_client::{Claims, Verifier, bearer_token, wire};
-use serde_json::json;
-use service_kit::{Fields, Form, FromFields, Problem};
+use service_kit::Problem;
 
-use crate::account::{Account, Accounts, basic_credentials};
+pub(super) use super::oauth::{BodyCredentials, OAuthForm};
 use crate::error::Error;
 
 /// A scope that an endpoint asks for.
@@ -70,45 +69,5 @@ impl<S: Scope> FromRequest for ServiceAccount<S> {
                 Err(Error::InsufficientScope(S::NAME).into())
             }
         })
-    }
-}
-
-/// A [`Form`] of an OAuth endpoint: what is wrong with it also has the `error` of RFC 6749 section 5.2.
-#[derive(Debug)]
-pub(super) struct OAuthForm<T>(pub(super) T);
-
-impl<T: FromFields + 'static> FromRequest for OAuthForm<T> {
-    type Error = Problem;
-    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
-
-    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let form = Form::from_request(request, payload);
-        Box::pin(async move {
-            match form.await {
-                Ok(Form(form)) => Ok(Self(form)),
-                Err(problem) => Err(problem.member("error", json!("invalid_request"))),
-            }
-        })
-    }
-}
-
-/// The id and secret of a client, as far as the body has them (RFC 6749 section 2.3.1).
-#[derive(Debug)]
-pub(super) struct BodyCredentials(Option<(String, String)>);
-
-impl BodyCredentials {
-    /// Reads `client_id` and `client_secret`.
-    pub(super) fn read(fields: &mut Fields) -> Option<Self> {
-        let id = fields.optional_text("client_id")?;
-        let secret = fields.optional_text("client_secret")?;
-        Some(Self(id.zip(secret)))
-    }
-
-    /// The account they belong to; the header goes first.
-    pub(super) async fn authenticate(self, request: &HttpRequest, accounts: &Accounts) -> Result<Account, Error> {
-        let (id, secret) = basic_credentials(request.headers())
-            .or(self.0)
-            .ok_or(Error::InvalidClient)?;
-        accounts.authenticate(&id, &secret).await
     }
 }

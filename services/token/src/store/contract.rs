@@ -1,5 +1,6 @@
 //! What every store must do, checked on two handles of one store: `one` and `other` are two processes.
 
+pub(crate) mod schedules;
 mod subject;
 
 use portcullis_client::wire::{Reason, Revocation, RevokedKind};

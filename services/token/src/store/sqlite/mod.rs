@@ -2,6 +2,8 @@
 
 mod rows;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::time::Duration;
@@ -529,86 +531,6 @@ impl Store for SqliteStore {
             if step < usize::try_from(SWEEP).unwrap_or(usize::MAX) {
                 return Ok(swept);
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::contract;
-
-    #[tokio::test]
-    async fn keeps_the_contract() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("token.db");
-        let (one, other) = (
-            SqliteStore::open(&path).await.unwrap(),
-            SqliteStore::open(&path).await.unwrap(),
-        );
-        contract::suite(&one, &other).await;
-    }
-
-    #[tokio::test]
-    async fn a_sweep_forgets_sessions_that_expired() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&directory.path().join("token.db")).await.unwrap();
-        let id = contract::opened(&store, "swept").await.id;
-        assert_eq!(store.sweep(contract::T0 + contract::HOUR).await.unwrap(), 0);
-        assert_eq!(store.sweep(contract::T0 + contract::HOUR + 1).await.unwrap(), 1);
-        assert!(store.find_session(id).await.unwrap().is_none());
-    }
-
-    #[tokio::test]
-    async fn an_older_copy_in_the_place_of_the_file_leaves_no_gap_in_the_feed() {
-        let directory = tempfile::tempdir().unwrap();
-        let [path, copy] = ["token.db", "copy.db"].map(|name| directory.path().join(name));
-        let revoke = async |store: &SqliteStore, id: String| {
-            let revocation = Revocation {
-                kind: RevokedKind::Token,
-                id,
-                reason: Reason::LoggedOut,
-                expires_at: contract::T0 + contract::HOUR,
-            };
-            store.revoke(revocation).await.unwrap();
-        };
-        let store = SqliteStore::open(&path).await.unwrap();
-        revoke(&store, "before".to_owned()).await;
-        let text = copy.to_str().unwrap().to_owned();
-        store
-            .read(move |connection| {
-                let into = diesel::sql_query("VACUUM INTO ?").bind::<diesel::sql_types::Text, _>(text);
-                into.execute(connection)
-            })
-            .await
-            .unwrap();
-        for number in 0..3 {
-            revoke(&store, format!("lost {number}")).await;
-        }
-        let (_, cursor) = contract::feed(&store).await;
-        let restored = SqliteStore::open(&copy).await.unwrap();
-        for number in 0..5 {
-            revoke(&restored, format!("since {number}")).await;
-        }
-        let batch = restored.revocations_after(Some(&cursor), contract::T0).await.unwrap();
-        let since = batch.revocations.iter().filter(|entry| entry.id.starts_with("since"));
-        assert_eq!(since.count(), 5, "{batch:?}");
-    }
-
-    #[tokio::test]
-    async fn the_file_and_its_journals_are_private() {
-        use std::os::unix::fs::PermissionsExt;
-        let directory = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&directory.path().join("token.db")).await.unwrap();
-        store.sweep(0).await.unwrap();
-        for entry in std::fs::read_dir(directory.path()).unwrap() {
-            let entry = entry.unwrap();
-            assert_eq!(
-                entry.metadata().unwrap().permissions().mode() & 0o777,
-                0o600,
-                "{}",
-                entry.path().display()
-            );
         }
     }
 }

@@ -40,10 +40,11 @@ local function decide()
     }
   end
   if presented_generation == generation - 1 and presented_reissues == replaced_reissues then
-    if replay > 0 and age <= replay then
-      return {}
+    local since_rotation = now - rotated_at
+    if replay > 0 and age <= replay and since_rotation <= replay + recovery then
+      return { 'issued_at', age > 0 and ARGV[7] or stored[5] }
     end
-    if recovery > 0 and now - rotated_at <= recovery and reissues < most_reissues then
+    if recovery > 0 and since_rotation <= recovery and reissues < most_reissues then
       return { 'reissues', text(reissues + 1), 'issued_at', ARGV[7] }
     end
   end

@@ -1,5 +1,8 @@
 //! The scripts agree with the rules they were written after, cost what they may, and leave nothing behind.
 
+use std::cell::RefCell;
+use std::sync::Arc;
+
 use portcullis_client::wire::Reason;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -8,11 +11,12 @@ use redis::AsyncCommands;
 use super::server::{DURABLE, Server};
 use super::{PATIENCE, revocation};
 use crate::config::OnReuse;
-use crate::rotation::{Serial, Step, Windows, decide};
-use crate::session::{Session, SessionId};
+use crate::rotation::{Serial, Windows};
+use crate::session::SessionId;
+use crate::store::Store;
+use crate::store::contract::schedules::{self, expected};
 use crate::store::contract::{HOUR, T0, granted, opened, serial, session, terms};
 use crate::store::redis::RedisStore;
-use crate::store::{Rotation, RotationTerms, Store};
 
 #[derive(Clone, Debug)]
 struct Presentation {
@@ -36,32 +40,6 @@ fn presentations() -> impl Strategy<Value = Vec<Presentation>> {
 fn windows() -> impl Strategy<Value = Windows> {
     let window = |usual: i64| prop_oneof![Just(0), Just(usual), Just(i64::MAX)];
     (window(10_000), window(300_000)).prop_map(|(replay, recovery)| Windows { replay, recovery })
-}
-
-/// What the rules say, on a session in memory.
-fn expected(session: &mut Session, presented: Serial, terms: &RotationTerms) -> Rotation {
-    if let Some(reason) = session.ended {
-        return Rotation::Ended(reason);
-    }
-    if !session.is_live(terms.now) {
-        return Rotation::Expired;
-    }
-    match decide(&session.chain, presented, terms.now, terms.windows) {
-        Step::Grant(chain) => {
-            session.chain = chain;
-            session.last_used_at = terms.now;
-            session.idle_expires_at = terms.idle_expires_at.min(session.absolute_expires_at);
-            session.access_expires_at = session.access_expires_at.max(terms.access_expires_at);
-            Rotation::Granted(Box::new(session.clone()))
-        }
-        Step::Reuse if terms.on_reuse == OnReuse::Deny => Rotation::Denied,
-        Step::Reuse => {
-            session.ended = Some(Reason::Reuse);
-            Rotation::Reused {
-                subject: session.subject.clone(),
-            }
-        }
-    }
 }
 
 async fn agree(store: &RedisStore, windows: Windows, presentations: &[Presentation]) -> Result<(), TestCaseError> {
@@ -108,6 +86,23 @@ fn the_script_decides_as_the_rules_do() {
             runtime.block_on(agree(&store, windows, &presentations))
         })
         .unwrap();
+}
+
+#[test]
+fn schedules_come_to_the_same_as_by_the_rules_in_memory() {
+    let Some(server) = Server::start(&[]) else { return };
+    schedules::replay(2_000, async || Arc::new(server.store().await));
+}
+
+#[test]
+fn a_redis_that_is_killed_whenever_the_service_crashes_keeps_the_old_token_or_the_new_one() {
+    let Some(server) = Server::start(DURABLE) else { return };
+    let server = RefCell::new(server);
+    schedules::replay(10, async || {
+        server.borrow_mut().restart();
+        let url = server.borrow().url();
+        Arc::new(RedisStore::open(&url, PATIENCE).await.unwrap())
+    });
 }
 
 #[tokio::test]
