@@ -88,6 +88,7 @@ def main(binary, rotations, kills):
             assert all(status == 200 for _, status in people.statuses), 'somebody was refused'
 
             ended, ordered = [], []
+            connection = http.client.HTTPConnection(address)
             for _ in range(kills):
                 other = json.loads(post(connection, '/api/auth/refresh', {'refresh': other['refresh']})[1])
                 access = other['access']
