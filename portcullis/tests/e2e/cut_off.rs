@@ -59,6 +59,7 @@ impl People {
         ring.rotate(&*store, portcullis.clock.now_ms()).await.unwrap();
         let mut leaver = client.register("leaver").await;
         while signed_by(&leaver.access) == signed_by(&early.access) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
             leaver = client.login("leaver").await;
         }
         let people = Self {
