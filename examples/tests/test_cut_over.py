@@ -5,23 +5,17 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
-import test_libraries  # noqa: F401  configures Django
-from conftest import BINARY
+from conftest import BINARY, DJANGO_KEY
 from portcullis import Portcullis, request
-
-KEY = "django-insecure-0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture
-def portcullis(directory, monkeypatch):
-    from rest_framework_simplejwt.state import token_backend
-
-    monkeypatch.setattr(token_backend, "signing_key", KEY)
+def portcullis(directory):
     until = datetime.now(timezone.utc) + timedelta(hours=1)
     running = Portcullis(
         BINARY,
         directory / "cut-over",
-        PORTCULLIS_TOKEN__LEGACY__SECRET=KEY,
+        PORTCULLIS_TOKEN__LEGACY__SECRET=DJANGO_KEY,
         PORTCULLIS_TOKEN__LEGACY__UNTIL=until.isoformat(),
     )
     yield running
