@@ -402,6 +402,15 @@ async fn a_configuration_that_cannot_exchange_is_refused_with_the_key_and_the_re
     ] {
         assert!(said.contains(part), "{said}");
     }
+    let place = place
+        .with("PORTCULLIS_TOKEN__ROOT_SECRET", SECRET)
+        .with("PORTCULLIS_TOKEN__LEGACY__SECRET", SECRET);
+    let output = place.command().args(["check", "token"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && said.contains("is the same as token.root_secret"),
+        "{said}"
+    );
     let place = place.with("PORTCULLIS_TOKEN__LEGACY__UNTIL", "next week");
     let output = place.command().args(["check", "token"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();

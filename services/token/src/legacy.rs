@@ -25,7 +25,7 @@ use crate::store::Proof;
 const LONGEST: usize = 8 * 1024;
 /// How long asking the identity service may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// The account that the identity service is asked as; it has no secret, and nobody else is given its scope.
+/// The account that the identity service is asked as. It has no secret: the service signs its token itself.
 const ACCOUNT: &str = "token";
 
 /// The section `[token.legacy]`; `defaults.toml` says what each key means.
