@@ -287,6 +287,16 @@ impl RouteConfig {
                 "Set auth = \"required\", or remove scopes and roles.",
             );
         }
+        // RFC 6749 section 3.3: what a token can have, and what can be told to a client that lacks it.
+        let is_scope =
+            |scope: &&String| !scope.is_empty() && scope.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\".contains(&b));
+        if let Some(scope) = self.scopes.iter().find(|scope| !is_scope(scope)) {
+            add(
+                "scopes",
+                format!("{scope:?} is not a scope"),
+                "Write visible ASCII characters, without spaces, quotes and backslashes.",
+            );
+        }
         for (index, limit) in self.rate_limit.iter().enumerate() {
             if let Some((field, problem, remedy)) = limit.mistake(self.auth) {
                 add(&format!("rate_limit[{index}].{field}"), problem, remedy);

@@ -7,10 +7,11 @@ use service_kit::Problem;
 use crate::routes::Route;
 
 /// Why a caller is turned away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Denied {
+    /// One of these scopes is missing.
     #[error("a scope is missing")]
-    Scope,
+    Scope(Vec<String>),
     #[error("none of the roles is held")]
     Role,
 }
@@ -19,8 +20,10 @@ impl From<Denied> for Problem {
     fn from(denied: Denied) -> Self {
         match denied {
             // RFC 6750 section 3.1
-            Denied::Scope => {
-                Self::forbidden().header(WWW_AUTHENTICATE, "Bearer realm=\"api\", error=\"insufficient_scope\"")
+            Denied::Scope(scopes) => {
+                let scopes = scopes.join(" ");
+                let challenge = format!("Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"{scopes}\"");
+                Self::forbidden().header(WWW_AUTHENTICATE, &challenge)
             }
             Denied::Role => Self::forbidden(),
         }
@@ -30,7 +33,7 @@ impl From<Denied> for Problem {
 /// Whether `claims` have every scope and one of the roles that `route` asks for.
 pub(crate) fn check(route: &Route, claims: &Claims) -> Result<(), Denied> {
     if !route.scopes.iter().all(|scope| claims.has_scope(scope)) {
-        return Err(Denied::Scope);
+        return Err(Denied::Scope(route.scopes.clone()));
     }
     if !(route.roles.is_empty() || route.roles.iter().any(|role| claims.has_role(role))) {
         return Err(Denied::Role);

@@ -23,6 +23,9 @@ pub enum TokenError {
     /// The token was good and is past its `exp`.
     #[error("Token is expired")]
     Expired,
+    /// The token names a key that is not known, and nobody could be asked whether there is such a key.
+    #[error("Signing keys cannot be asked for at the moment. Try again in a moment.")]
+    KeysUnavailable,
     /// The token is good, but of the other [`crate::TokenType`].
     #[error("Token has wrong type")]
     WrongType,
@@ -47,6 +50,7 @@ impl From<TokenError> for Problem {
                 Self::unauthorized("user_inactive", "User is inactive", INVALID)
             }
             TokenError::Stale => Self::unavailable("revocations_unknown", error.to_string()),
+            TokenError::KeysUnavailable => Self::unavailable("keys_unavailable", error.to_string()),
             TokenError::Invalid(_)
             | TokenError::UnknownKey
             | TokenError::Expired

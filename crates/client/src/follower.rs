@@ -181,22 +181,35 @@ async fn read_feed(
 #[derive(Clone, Debug)]
 pub struct KeyFetcher {
     client: TokenClient,
-    last: Arc<Mutex<Option<Instant>>>,
+    last: Arc<Mutex<Option<Fetch>>>,
+}
+
+/// The last fetch there was.
+#[derive(Clone, Copy, Debug)]
+struct Fetch {
+    at: Instant,
+    succeeded: bool,
 }
 
 impl KeyFetcher {
     /// Brings the keys in `trust` up to date, or waits for somebody else who does. Whoever comes within the pause after a
-    /// fetch has to go by what that one, and the feed, have brought.
-    pub(crate) async fn fetch(&self, trust: &Trust) {
+    /// fetch has to go by what that one, and the feed, have brought. Gives whether the last fetch succeeded.
+    pub(crate) async fn fetch(&self, trust: &Trust) -> bool {
         let mut last = self.last.lock().await;
-        if last.is_some_and(|fetched_at| fetched_at.elapsed() < FETCH_PAUSE) {
-            return;
+        if let Some(fetch) = last.filter(|fetch| fetch.at.elapsed() < FETCH_PAUSE) {
+            return fetch.succeeded;
         }
         let told = trust.told();
-        match self.client.jwks().await {
+        let fetched = self.client.jwks().await;
+        let succeeded = fetched.is_ok();
+        match fetched {
             Ok(jwks) => trust.set_fetched_keys(KeySet::from_jwks(&jwks), told),
             Err(error) => log::warn!(cause = error.to_string().as_str(); "the key set could not be fetched"),
         }
-        *last = Some(clock::instant());
+        *last = Some(Fetch {
+            at: clock::instant(),
+            succeeded,
+        });
+        succeeded
     }
 }

@@ -138,11 +138,14 @@ impl Verifier {
     pub async fn verify(&self, token: &str, wanted: TokenType) -> Result<Arc<Claims>, TokenError> {
         let mut outcome = self.verify_now(token);
         if let (Err(TokenError::UnknownKey), Some(fetcher)) = (&outcome, &self.fetcher) {
-            fetcher.fetch(&self.trust).await;
+            let fetched = fetcher.fetch(&self.trust).await;
             outcome = self.verify_now(token);
+            // The key may be one that we have not heard of: that is no reason to refuse the token for good.
+            if !fetched && matches!(outcome, Err(TokenError::UnknownKey)) {
+                return Err(TokenError::KeysUnavailable);
+            }
         }
         let claims = match outcome {
-            // The key may be one that we have not heard of: that is no reason to refuse the token for good.
             Err(TokenError::UnknownKey) if self.is_stale() => return Err(TokenError::Stale),
             outcome => outcome?,
         };

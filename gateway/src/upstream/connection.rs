@@ -43,7 +43,7 @@ pub(super) async fn open(address: SocketAddr) -> io::Result<Io> {
 /// are hyper's defaults.
 pub(super) fn http() -> Builder {
     let mut builder = Builder::new();
-    builder.max_header_size(BUFFER);
+    builder.max_header_size(BUFFER).max_buf_size(BUFFER);
     builder
 }
 

@@ -28,12 +28,9 @@ async fn a_route_asks_for_every_scope_and_for_one_of_the_roles() {
         .send()
         .await
         .unwrap();
-    assert!(
-        denied.headers()["www-authenticate"]
-            .to_str()
-            .unwrap()
-            .contains("insufficient_scope")
-    );
+    let challenge = denied.headers()["www-authenticate"].to_str().unwrap();
+    assert!(challenge.contains("error=\"insufficient_scope\""), "{challenge}");
+    assert!(challenge.contains("scope=\""), "{challenge}");
     assert_eq!(read(denied).await.0, 403);
     let (status, body) = app.get_as("/roles/more/deep", &token).await;
     assert_eq!((status, &body["code"]), (403, &json!("permission_denied")));

@@ -9,7 +9,7 @@ use crate::helpers::{PATIENCE, TestApp, config, spawn_with};
 use crate::recorder::{Recorder, Say, Then};
 
 /// How long the gateway waits for a head, and for the next piece of a body.
-const SOON: Duration = Duration::from_millis(1500);
+const SOON: Duration = Duration::from_secs(3);
 /// The pause between two bytes of a client that takes its time.
 const TRICKLE: Duration = Duration::from_millis(100);
 /// How many clients of each kind there are.

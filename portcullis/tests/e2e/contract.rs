@@ -690,6 +690,14 @@ async fn keys_and_metadata_are_public() {
     let portcullis = spawn().await;
     let client = &portcullis.client;
     let keys = client.send(client.request("GET", "/.well-known/jwks.json")).await;
+    let tag = keys.header("etag");
+    assert!(tag.starts_with('"'), "{tag}");
+    assert_eq!(keys.header("cache-control"), "public, max-age=60");
+    for (known, status) in [(tag, 304), ("*", 304), ("\"other\"", 200)] {
+        let again = client.request("GET", "/.well-known/jwks.json");
+        let again = client.send(again.header("If-None-Match", known)).await;
+        assert_eq!((again.status.as_u16(), again.header("etag")), (status, tag), "{known}");
+    }
     let keys = keys.expect(200, json!({})).json();
     assert_eq!(keys["keys"].as_array().unwrap().len(), 2);
     assert!(
