@@ -8,8 +8,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import django
 import pytest
 import requests
+from django.conf import settings
 
 from portcullis import AUDIENCE, ISSUER, Portcullis, Process, request
 from tokens import parts, tampered
@@ -21,6 +23,11 @@ EXPRESS = os.environ["PORTCULLIS_EXPRESS"]
 # The example of crates/client, built.
 RUST = os.environ["PORTCULLIS_RUST_EXAMPLE"]
 ALGORITHMS = ["ES256", "EdDSA", "RS256"]
+# What simplejwt signs with, where it does.
+DJANGO_KEY = "django-insecure-0123456789abcdef0123456789abcdef"
+
+settings.configure(SECRET_KEY=DJANGO_KEY, INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth"])
+django.setup()
 
 
 @dataclass

@@ -2,20 +2,14 @@
 
 import json
 
-import django
 import jwt
 import pytest
 import requests
 from authlib.oauth2 import OAuth2Error
 from authlib.oauth2.rfc9068 import JWTBearerTokenValidator
-from django.conf import settings
 from joserfc.jwk import KeySet
-
-settings.configure(SECRET_KEY="-", INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth"])
-django.setup()
-
-from rest_framework_simplejwt.backends import TokenBackend  # noqa: E402
-from rest_framework_simplejwt.exceptions import TokenBackendError  # noqa: E402
+from rest_framework_simplejwt.backends import TokenBackend
+from rest_framework_simplejwt.exceptions import TokenBackendError
 
 from portcullis import AUDIENCE, ISSUER  # noqa: E402
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -125,9 +126,14 @@ impl All {
                 .parse::<url::Url>()
                 .context("while naming a role's address")
         };
+        let legacy = config.token.legacy.as_ref();
+        let identity_found = legacy.map(|legacy| Arc::clone(&legacy.identity));
         let token = start(Role::Token, &config, clock.clone()).await?;
         config.token.url = own(&token)?;
         let identity = start(Role::Identity, &config, clock.clone()).await?;
+        if let Some(found) = identity_found {
+            let _ = found.set(own(&identity)?);
+        }
         let home = start(Role::Home, &config, clock.clone()).await?;
         let mut built_in = BTreeMap::new();
         for (name, role) in [("token", &token), ("identity", &identity), ("home", &home)] {

@@ -13,6 +13,8 @@ pub mod scope {
     pub const REVOKE: &str = "tokens:revoke";
     /// May follow the feed of keys and revocations.
     pub const FEED: &str = "feed:read";
+    /// May ask the identity service who somebody was in the system before; the token service gives it to itself.
+    pub const LEGACY: &str = "users:legacy";
 }
 
 /// Why something was revoked; decides what a refusal says.
@@ -112,6 +114,33 @@ pub struct RevokeSubjectRequest {
 pub struct RevokeSubjectResponse {
     /// How many sessions ended by this call.
     pub ended: u64,
+}
+
+/// `POST /internal/legacy-user` of the identity service (scope `users:legacy`): who that is here, whom the system before
+/// knew by this id.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LegacyUserRequest {
+    /// The id there, or the user's id here.
+    pub user_id: String,
+}
+
+/// The answer to [`LegacyUserRequest`]. Nobody is an answer too: a status of its own could be a stranger's.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LegacyUserResponse {
+    /// The account, if there is one whose tokens of the system before still count.
+    pub user: Option<LegacyUser>,
+}
+
+/// What a session of such an account is opened with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LegacyUser {
+    /// The user's id: `sub` of the tokens.
+    pub subject: String,
+    /// The user's epoch.
+    pub epoch: i64,
+    /// The `roles` claim.
+    pub roles: Vec<String>,
 }
 
 /// The longest life that a token is issued with (`token.access_ttl`).

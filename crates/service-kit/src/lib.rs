@@ -5,6 +5,7 @@
 pub mod blocking;
 pub mod clock;
 pub mod config;
+pub mod device;
 pub mod edge;
 pub mod form;
 pub mod health;
@@ -18,6 +19,7 @@ pub mod server;
 pub mod sqlite;
 
 pub use clock::Clock;
+pub use device::Device;
 pub use edge::RequestId;
 pub use form::{Fields, Form, FromFields};
 pub use problem::Problem;

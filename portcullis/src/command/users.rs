@@ -1,6 +1,7 @@
 //! `portcullis createsuperuser` and `portcullis users`: accounts, beside a running service or without one.
 
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -44,6 +45,11 @@ pub(super) enum Command {
         #[arg(allow_hyphen_values = true)]
         user: String,
     },
+    /// Set what accounts were known by in the system before, from a file of lines USER,ID: all of them, or none
+    LegacyIds {
+        /// Comma-separated, without a line of headings
+        file: PathBuf,
+    },
     /// Remove an account, and end its sessions
     Delete {
         /// Its email address, username or id
@@ -60,6 +66,7 @@ pub(super) async fn run(command: Command, config: &Config, clock: Clock) -> anyh
     let accounts = Accounts::open(&config.identity, clock).await?;
     match command {
         Command::List | Command::Create(_) => list(&accounts).await?,
+        Command::LegacyIds { file } => set_legacy_ids(&accounts, &file).await?,
         Command::Activate { user } => {
             let user = find(&accounts, &user).await?;
             accounts.activate(user.id).await?;
@@ -126,6 +133,34 @@ fn read_password(from_stdin: bool) -> anyhow::Result<SecretString> {
         bail!("the passwords differ");
     }
     Ok(password)
+}
+
+async fn set_legacy_ids(accounts: &Accounts, file: &Path) -> anyhow::Result<()> {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .trim(csv::Trim::All)
+        .from_path(file)
+        .with_context(|| format!("while opening {}", file.display()))?;
+    let mut lines = Vec::new();
+    for record in reader.records() {
+        let record = record.with_context(|| format!("while reading {}", file.display()))?;
+        let line = record.position().map_or(0, csv::Position::line);
+        match (record.get(0), record.get(1), record.len()) {
+            (Some(account), Some(id), 2) => lines.push((line, account.to_owned(), id.to_owned())),
+            _ => bail!(
+                "{}: line {line}: write USER,ID and nothing else; nothing was changed",
+                file.display()
+            ),
+        }
+    }
+    let count = lines.len();
+    let mistakes = accounts.set_legacy_ids(lines).await?;
+    if !mistakes.is_empty() {
+        let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        bail!("{}: nothing was changed:\n{}", file.display(), mistakes.join("\n"));
+    }
+    say!("{count} accounts have the id that they were known by.");
+    Ok(())
 }
 
 async fn find(accounts: &Accounts, name: &str) -> anyhow::Result<User> {

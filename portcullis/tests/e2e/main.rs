@@ -8,6 +8,7 @@ mod bad_input;
 mod contract;
 mod crash;
 mod cut_off;
+mod cut_over;
 mod faults;
 mod helpers;
 mod keys;

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use service_kit::Clock;
 
 use crate::password::{Password, PasswordHasher};
-use crate::store::{Listing, NewAccount, Order, UserStore};
+use crate::store::{LegacyMistake, LegacyRow, Listing, NewAccount, Order, UserStore};
 use crate::user::{Email, Login, User, UserId, Username};
 use crate::{Config, IdentityError, outbox};
 
@@ -127,6 +127,20 @@ impl Accounts {
             Some(user) => Ok(Some(user)),
             None => self.users.find_by_login(Login::username(name)).await,
         }
+    }
+
+    /// Sets what accounts were known by in the system before: of each line its number, an account as [`Accounts::find`]
+    /// finds it, and the id. All of them or, where there are mistakes, none.
+    pub async fn set_legacy_ids(
+        &self,
+        lines: impl IntoIterator<Item = (u64, String, String)>,
+    ) -> Result<Vec<LegacyMistake>, IdentityError> {
+        let rows = lines.into_iter().map(|(line, account, legacy_id)| LegacyRow {
+            line,
+            account: account.trim().to_owned(),
+            legacy_id: legacy_id.trim().to_owned(),
+        });
+        self.users.set_legacy_ids(rows.collect()).await
     }
 
     /// Lets an account log in again. `None` when there is no such account.

@@ -17,4 +17,5 @@ pub use accounts::{Accounts, CreateError, NewUser};
 pub use config::Config;
 pub use error::IdentityError;
 pub use server::start;
+pub use store::{LegacyMistake, LegacyProblem};
 pub use user::{User, UserId};

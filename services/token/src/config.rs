@@ -12,6 +12,7 @@ use service_kit::sqlite;
 use url::Url;
 
 use crate::keys::Algorithm;
+use crate::legacy::LegacyConfig;
 use crate::secret::MIN_SECRET_LENGTH;
 use crate::store;
 
@@ -77,6 +78,7 @@ pub struct Config {
     pub verified_tokens: usize,
     #[serde(default)]
     pub clients: BTreeMap<String, ClientConfig>,
+    pub legacy: Option<LegacyConfig>,
 }
 
 fn secrets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SecretString>, D::Error> {
@@ -170,6 +172,19 @@ impl Config {
             .iter()
             .map(|secret| ("token.previous_root_secrets".to_owned(), secret));
         let root = std::iter::once(("token.root_secret".to_owned(), &self.root_secret));
+        if let Some(legacy) = &self.legacy {
+            found.extend(legacy.mistakes());
+            let known = root.clone().chain(previous.clone()).chain(clients.clone());
+            for (key, secret) in known {
+                if secret.expose_secret() == legacy.secret.expose_secret() && !secret.expose_secret().is_empty() {
+                    found.push(Mistake::in_key(
+                        "token.legacy.secret",
+                        format!("is the same as {key}"),
+                        "Give the system before's own key here, and another secret there.",
+                    ));
+                }
+            }
+        }
         for (key, secret) in root.chain(previous).chain(clients) {
             let problem = match secret.expose_secret().len() {
                 0 => "is missing",

@@ -64,6 +64,9 @@ pub enum Error {
     /// The service token lacks the scope this endpoint asks for.
     #[error("The scope {0} is needed here.")]
     InsufficientScope(&'static str),
+    /// The identity service, which knows whose a token of the system before is, did not answer.
+    #[error("the identity service is not available: {0:#}")]
+    IdentityUnavailable(anyhow::Error),
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -135,6 +138,11 @@ impl From<Error> for Problem {
                 Self::bad_request("unsupported_grant_type", text).member("error", json!("unsupported_grant_type"))
             }
             Error::InsufficientScope(_) => Self::new(StatusCode::FORBIDDEN, "insufficient_scope", text),
+            Error::IdentityUnavailable(_) => Self::unavailable(
+                "identity_unavailable",
+                "Accounts cannot be reached at the moment. Try again in a moment.",
+            )
+            .caused_by(error),
             Error::Store(StoreError::Busy(full)) => full.into(),
             Error::Store(error) => Self::unavailable(
                 "store_unavailable",

@@ -6,6 +6,7 @@ pub mod error;
 pub mod feed;
 pub mod issuer;
 pub mod keys;
+pub mod legacy;
 pub mod refresh_token;
 pub mod rotation;
 mod routes;
@@ -31,6 +32,7 @@ pub use crate::config::{ClientConfig, Config, OnReuse};
 use crate::feed::Feed;
 use crate::issuer::Issuer;
 use crate::keys::KeyRing;
+use crate::legacy::Legacy;
 use crate::rotation::Windows;
 use crate::secret::RootSecrets;
 use crate::sessions::Sessions;
@@ -101,6 +103,11 @@ pub async fn start(config: Config, clock: Clock) -> anyhow::Result<Running> {
         absolute_ttl: config.refresh_absolute_ttl,
         windows: Windows::new(config.replay_window, config.recovery_window),
         on_reuse: config.on_reuse,
+        legacy: config
+            .legacy
+            .clone()
+            .map(|legacy| Legacy::new(legacy, config.leeway))
+            .transpose()?,
         clock: clock.clone(),
     });
     let accounts = Data::new(Accounts::new(&config.clients, Arc::clone(&store)));

@@ -80,6 +80,27 @@ impl Chain {
         }
     }
 
+    /// The chain of a session that was just opened for a token of the system before, which counts as its generation 0: shown
+    /// again, it is the token that the current one replaced.
+    #[must_use]
+    pub fn exchanged(now: i64) -> Self {
+        Self {
+            current: Serial {
+                generation: Self::EXCHANGED.generation + 1,
+                reissues: 0,
+            },
+            replaced_reissues: Some(Self::EXCHANGED.reissues),
+            rotated_at: now,
+            issued_at: now,
+        }
+    }
+
+    /// What the token that an exchanged session was opened for counts as.
+    pub const EXCHANGED: Serial = Serial {
+        generation: 0,
+        reissues: 0,
+    };
+
     fn replaced(&self) -> Option<Serial> {
         Some(Serial {
             generation: self.current.generation.checked_sub(1)?,

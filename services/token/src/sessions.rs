@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use portcullis_client::wire::{OpenSessionRequest, Reason, Revocation, RevokeSubjectRequest, RevokedKind, TokenPair};
 use portcullis_client::{Claims, Verifier};
-use service_kit::Clock;
+use service_kit::{Clock, Device};
 
 use crate::account::Account;
 use crate::config::OnReuse;
 use crate::error::Error;
 use crate::issuer::Issuer;
+use crate::legacy::Legacy;
 use crate::refresh_token::RefreshToken;
-use crate::rotation::{Chain, Windows};
+use crate::rotation::{Chain, Serial, Windows};
 use crate::session::{Session, SessionId};
-use crate::store::{Rotation, RotationTerms, Store};
+use crate::store::{Opening, Rotation, RotationTerms, Store};
 
 /// Sessions, by the rules of the configuration.
 pub struct Sessions {
@@ -33,6 +34,8 @@ pub struct Sessions {
     pub windows: Windows,
     /// What happens when one is shown later.
     pub on_reuse: OnReuse,
+    /// Reads the refresh tokens of the system before, while they are exchanged.
+    pub legacy: Option<Legacy>,
     /// Where time comes from.
     pub clock: Clock,
 }
@@ -44,6 +47,14 @@ impl std::fmt::Debug for Sessions {
             .field("windows", &self.windows)
             .finish_non_exhaustive()
     }
+}
+
+/// The session of a token of the system before.
+enum Redeemed {
+    /// It was opened just now.
+    Now(Box<Session>),
+    /// It had been opened before, and may have ended since.
+    Before(SessionId),
 }
 
 /// The session that an access token belongs to.
@@ -58,23 +69,7 @@ fn after(now: i64, ttl: Duration) -> i64 {
 impl Sessions {
     /// Opens a session for somebody whom the identity service vouches for.
     pub async fn open(&self, request: OpenSessionRequest) -> Result<TokenPair, Error> {
-        let now = self.clock.now_ms();
-        let absolute_expires_at = after(now, self.absolute_ttl);
-        let session = Session {
-            id: SessionId::new(&request.subject),
-            subject: request.subject,
-            epoch: request.epoch,
-            roles: request.roles,
-            chain: Chain::opened(now),
-            created_at: now,
-            last_used_at: now,
-            idle_expires_at: after(now, self.idle_ttl).min(absolute_expires_at),
-            absolute_expires_at,
-            access_expires_at: self.issuer.access_expiry(now),
-            user_agent: request.user_agent,
-            ip: request.ip,
-            ended: None,
-        };
+        let session = self.session(request, Chain::opened);
         let pair = self.issuer.pair(&session)?;
         if self.store.open_session(session).await? {
             Ok(pair)
@@ -83,11 +78,78 @@ impl Sessions {
         }
     }
 
+    /// A session that begins now.
+    fn session(&self, request: OpenSessionRequest, chain: impl Fn(i64) -> Chain) -> Session {
+        let now = self.clock.now_ms();
+        let absolute_expires_at = after(now, self.absolute_ttl);
+        Session {
+            id: SessionId::new(&request.subject),
+            subject: request.subject,
+            epoch: request.epoch,
+            roles: request.roles,
+            chain: chain(now),
+            created_at: now,
+            last_used_at: now,
+            idle_expires_at: after(now, self.idle_ttl).min(absolute_expires_at),
+            absolute_expires_at,
+            access_expires_at: self.issuer.access_expiry(now),
+            user_agent: request.user_agent,
+            ip: request.ip,
+            ended: None,
+        }
+    }
+
     /// Trades a refresh token for a fresh pair.
     pub async fn refresh(&self, presented: &str) -> Result<TokenPair, Error> {
         let Some(token) = RefreshToken::decode(presented, &self.issuer.secrets) else {
             return Err(self.not_a_refresh_token(presented).await);
         };
+        self.show(token.session, token.serial).await
+    }
+
+    /// Trades a refresh token for a fresh pair, also one of the system before where such are exchanged: that one counts as
+    /// the first of the session that it opens, and is shown again like any other.
+    pub async fn refresh_or_exchange(&self, presented: &str, device: Device) -> Result<TokenPair, Error> {
+        match self.redeem(presented, device).await? {
+            None => self.refresh(presented).await,
+            Some(Redeemed::Now(session)) => Ok(self.issuer.pair(&session)?),
+            Some(Redeemed::Before(session)) => self.show(session, Chain::EXCHANGED).await,
+        }
+    }
+
+    /// Opens the one session that a token of the system before is good for, or finds it. `None`: it is no such token.
+    async fn redeem(&self, presented: &str, device: Device) -> Result<Option<Redeemed>, Error> {
+        let Some(legacy) = &self.legacy else { return Ok(None) };
+        let token = match legacy.read(presented, self.clock.now()) {
+            Ok(token) => token,
+            Err(Error::InvalidToken) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let user = legacy.user(&token, &self.issuer).await?.ok_or(Error::InvalidToken)?;
+        let proof = token.proof(&user.subject);
+        let request = OpenSessionRequest {
+            subject: user.subject,
+            epoch: user.epoch,
+            roles: user.roles,
+            user_agent: device.user_agent,
+            ip: device.ip,
+        };
+        let session = self.session(request, Chain::exchanged);
+        match self.store.open_session_once(session.clone(), proof).await? {
+            Opening::Opened => {
+                log::info!(user_id = session.subject.as_str(), session = session.id.to_string().as_str();
+                    "a refresh token of the system before was exchanged for a session");
+                metrics::counter!("legacy_exchanges_total").increment(1);
+                Ok(Some(Redeemed::Now(Box::new(session))))
+            }
+            Opening::Before(session) => Ok(Some(Redeemed::Before(session))),
+            // What ended the sessions of the account a moment ago ended this one too.
+            Opening::StaleEpoch => Err(Error::InvalidToken),
+        }
+    }
+
+    /// Shows a token of a session.
+    async fn show(&self, session: SessionId, serial: Serial) -> Result<TokenPair, Error> {
         let now = self.clock.now_ms();
         let terms = RotationTerms {
             now,
@@ -96,10 +158,10 @@ impl Sessions {
             idle_expires_at: after(now, self.idle_ttl),
             access_expires_at: self.issuer.access_expiry(now),
         };
-        match self.store.rotate(token.session, token.serial, terms).await? {
-            Rotation::Granted(session) => Ok(self.issuer.pair(&session)?),
+        match self.store.rotate(session, serial, terms).await? {
+            Rotation::Granted(granted) => Ok(self.issuer.pair(&granted)?),
             Rotation::Reused { subject } => {
-                log::warn!(user_id = subject.as_str(), session = token.session.to_string().as_str();
+                log::warn!(user_id = subject.as_str(), session = session.to_string().as_str();
                     "a superseded refresh token was shown: the session is ended");
                 metrics::counter!("refresh_reuse_total").increment(1);
                 Err(Error::Reused)
@@ -115,18 +177,17 @@ impl Sessions {
     /// has to belong to `bearer`, where there is one.
     pub async fn log_out_by_refresh_token(&self, refresh: &str, bearer: Option<&Claims>) -> Result<(), Error> {
         const ENDED: Error = Error::CannotLogOut("The session has ended already.");
-        let Some(token) = RefreshToken::decode(refresh, &self.issuer.secrets) else {
-            return Err(Error::CannotLogOut("This is not a refresh token of ours."));
-        };
+        let session = self.session_shown(refresh).await?;
+        let shown = session.ok_or(Error::CannotLogOut("This is not a refresh token of ours."))?;
         if let Some(bearer) = bearer {
-            let session = self.store.find_session(token.session).await?.ok_or(ENDED)?;
+            let session = self.store.find_session(shown).await?.ok_or(ENDED)?;
             if session.subject != bearer.sub {
                 return Err(Error::AnothersSession);
             }
         }
         let ended = self
             .store
-            .end_session(token.session, None, Reason::LoggedOut, self.clock.now_ms())
+            .end_session(shown, None, Reason::LoggedOut, self.clock.now_ms())
             .await?;
         if let Some(bearer) = bearer
             && ended
@@ -135,6 +196,23 @@ impl Sessions {
             self.log_out(bearer).await?;
         }
         if ended { Ok(()) } else { Err(ENDED) }
+    }
+
+    /// The session that a refresh token belongs to, good or not any more. One of the system before opens its session for
+    /// that: whoever ends it then has spent the token.
+    async fn session_shown(&self, refresh: &str) -> Result<Option<SessionId>, Error> {
+        if let Some(token) = RefreshToken::decode(refresh, &self.issuer.secrets) {
+            return Ok(Some(token.session));
+        }
+        match self.redeem(refresh, Device::default()).await {
+            Ok(redeemed) => Ok(redeemed.map(|redeemed| match redeemed {
+                Redeemed::Now(session) => session.id,
+                Redeemed::Before(session) => session,
+            })),
+            // It opens nothing any more, so that there is nothing to end.
+            Err(Error::InvalidToken | Error::WrongTokenType | Error::SessionExpired) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether this is a refresh token that we made, good or not any more.

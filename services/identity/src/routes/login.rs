@@ -6,9 +6,8 @@ use actix_web::web::Data;
 use portcullis_client::{Delivery, TokenClient};
 use secrecy::SecretString;
 use serde::Serialize;
-use service_kit::{Fields, Form, FromFields, Problem};
+use service_kit::{Device, Fields, Form, FromFields, Problem};
 
-use super::device::Device;
 use super::session;
 use super::view::UserView;
 use crate::IdentityError;

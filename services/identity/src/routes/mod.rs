@@ -6,10 +6,10 @@ mod change_password;
 mod change_user;
 mod delete_me;
 mod delete_user;
-mod device;
 mod end_sessions;
 mod get_me;
 mod get_user;
+mod legacy_user;
 mod list_users;
 mod login;
 mod register;
@@ -18,9 +18,11 @@ mod view;
 
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Route};
+use portcullis_client::ServiceAccount;
 use service_kit::Problem;
 
 use caller::{ActiveUser, Superuser};
+use legacy_user::AskLegacy;
 
 /// Adds every endpoint; paths are matched after slashes are collapsed and a trailing one is dropped.
 pub(crate) fn configure(app: &mut ServiceConfig) {
@@ -62,6 +64,11 @@ pub(crate) fn configure(app: &mut ServiceConfig) {
                 .route(web::get().to(get_user::get_user))
                 .route(web::head().to(get_user::get_user))
                 .default_service(only::<ActiveUser>("GET")),
+        )
+        .service(
+            web::resource("/internal/legacy-user")
+                .route(web::post().to(legacy_user::legacy_user))
+                .default_service(only::<ServiceAccount<AskLegacy>>("POST")),
         )
         .default_service(web::to(|| async { Err::<HttpResponse, _>(Problem::not_found()) }));
 }

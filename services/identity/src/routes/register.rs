@@ -5,9 +5,8 @@ use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use portcullis_client::{Delivery, TokenClient};
 use serde::Serialize;
-use service_kit::{Fields, Form, FromFields, Problem};
+use service_kit::{Device, Fields, Form, FromFields, Problem};
 
-use super::device::Device;
 use super::session;
 use super::view::UserView;
 use crate::password::{Password, PasswordHasher};

@@ -6,8 +6,8 @@ use actix_web::http::header::{CACHE_CONTROL, SET_COOKIE};
 use portcullis_client::TokenClient;
 use portcullis_client::wire::{OpenSessionRequest, TokenPair};
 use serde::Serialize;
+use service_kit::Device;
 
-use super::device::Device;
 use crate::IdentityError;
 use crate::user::User;
 

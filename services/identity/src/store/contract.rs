@@ -8,7 +8,7 @@ use service_kit::Clock;
 use tempfile::TempDir;
 
 use super::pool::PATIENCE;
-use super::{By, Connections, Database, Listing, NewAccount, Order, Rights, UserStore};
+use super::{By, Connections, Database, LegacyProblem, LegacyRow, Listing, NewAccount, Order, Rights, UserStore};
 use crate::IdentityError;
 use crate::password::PasswordHash;
 use crate::user::{Email, Login, User, UserId, Username, email_key, username_key};
@@ -54,6 +54,7 @@ async fn keeps_the_contract(users: &UserStore, clock: &Clock) {
     nobody_changes_anything_as_whom_they_no_longer_are(users).await;
     ending_sessions_raises_the_epoch_and_changes_nothing_else(users).await;
     an_outbox_row_is_postponed_and_forgotten(users, clock).await;
+    what_accounts_were_known_by_is_set_whole_or_not_at_all(users).await;
 }
 
 fn account(username: &str, email: &str) -> NewAccount {
@@ -460,6 +461,56 @@ async fn an_outbox_row_is_postponed_and_forgotten(users: &UserStore, clock: &Clo
     let rest = users.pending(None).await.unwrap();
     assert_eq!(rest.len(), before - 1);
     assert_eq!(users.pending(Some(&rest[0])).await.unwrap().len(), rest.len() - 1);
+}
+
+async fn what_accounts_were_known_by_is_set_whole_or_not_at_all(users: &UserStore) {
+    let (one, other) = (make(users, "known-one").await, make(users, "known-other").await);
+    let set = async |lines: &[(&str, &str)]| {
+        let rows = lines.iter().zip(1..).map(|((account, legacy_id), line)| LegacyRow {
+            line,
+            account: (*account).to_owned(),
+            legacy_id: (*legacy_id).to_owned(),
+        });
+        let mistakes = users.set_legacy_ids(rows.collect()).await.unwrap();
+        mistakes
+            .into_iter()
+            .map(|mistake| (mistake.line, mistake.problem))
+            .collect::<Vec<_>>()
+    };
+    let known = async |id: &str| users.find_by_legacy_id(id).await.unwrap().map(|user| user.id);
+    let (one_id, text) = (one.id.to_string(), str::to_owned);
+    assert_eq!(set(&[(&one_id, "1"), ("Known-Other", "2")]).await, []);
+    assert_eq!((known("1").await, known("2").await), (Some(one.id), Some(other.id)));
+    assert_eq!((known("3").await, known(&one_id).await), (None, Some(one.id)));
+    // They change hands.
+    assert_eq!(set(&[("known-one@example.com", "2"), ("known-other", "1")]).await, []);
+    let long = "x".repeat(256);
+    for (lines, mistake) in [
+        (
+            [("known-one", "7"), ("nobody", "8")],
+            (2, LegacyProblem::NoAccount(text("nobody"))),
+        ),
+        (
+            [("known-one", "7"), ("known-other", "7")],
+            (2, LegacyProblem::IdAgain(text("7"), 1)),
+        ),
+        (
+            [("known-one", "7"), ("KNOWN-ONE", "8")],
+            (2, LegacyProblem::AccountAgain(text("KNOWN-ONE"), 1)),
+        ),
+        ([("known-one", "7"), ("known-other", "")], (2, LegacyProblem::NoId)),
+        ([("known-one", &long), ("known-other", "7")], (1, LegacyProblem::NoId)),
+    ] {
+        assert_eq!(set(&lines).await, [mistake]);
+    }
+    assert_eq!(
+        set(&[("known-one", "1")]).await,
+        [(1, LegacyProblem::IdTaken(text("1")))]
+    );
+    assert_eq!((known("1").await, known("2").await), (Some(other.id), Some(one.id)));
+    // An id of here that somebody was known by there is theirs.
+    assert_eq!(set(&[("known-other", &one_id)]).await, []);
+    assert_eq!(known(&one_id).await, Some(other.id));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod change;
 mod connection;
 #[cfg(test)]
 mod contract;
+mod legacy;
 mod list;
 mod outbox;
 mod pool;
@@ -25,6 +26,8 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 pub(crate) use change::Rights;
 use connection::AnyConnection;
 pub(crate) use connection::{BadUrl, Database};
+pub(crate) use legacy::LegacyRow;
+pub use legacy::{LegacyMistake, LegacyProblem};
 pub(crate) use list::{By, Listing, Order, Position};
 pub(crate) use outbox::Pending;
 use pool::Connections;
@@ -97,13 +100,21 @@ impl UserStore {
         T: Send + 'static,
         F: FnOnce(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
     {
-        let connections = Arc::clone(&self.connections);
-        let running = self.threads.run(move || connections.run(work));
         // A server that neither answers nor hangs up holds its threads; callers need not wait for as long.
-        tokio::time::timeout(DEADLINE, running)
+        tokio::time::timeout(DEADLINE, self.run_long(work))
             .await
             .context("the database did not answer in time")
-            .map_err(IdentityError::StoreUnavailable)??
+            .map_err(IdentityError::StoreUnavailable)?
+    }
+
+    /// The same, however long it takes: for an operator's command, who sees what comes of it.
+    async fn run_long<T, F>(&self, work: F) -> Result<T, IdentityError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut AnyConnection) -> QueryResult<T> + Send + 'static,
+    {
+        let connections = Arc::clone(&self.connections);
+        self.threads.run(move || connections.run(work)).await?
     }
 }
 

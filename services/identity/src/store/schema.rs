@@ -15,6 +15,7 @@ diesel::table! {
         epoch -> BigInt,
         created -> BigInt,
         updated -> BigInt,
+        legacy_id -> Nullable<Text>,
     }
 }
 

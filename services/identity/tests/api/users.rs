@@ -156,7 +156,7 @@ async fn a_list_of_more_than_one_batch_is_whole() {
     let (_, token) = service.superuser("root").await;
     let copy = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2999)
         INSERT INTO users SELECT '018f0000-0000-7000-8000-' || (100000000000 + i), 'user' || i, 'user' || i, 'user' || i, 'user' || i,
-            password, is_active, is_staff, FALSE, roles, epoch, created, updated - i % 7 FROM users, n";
+            password, is_active, is_staff, FALSE, roles, epoch, created, updated - i % 7, NULL FROM users, n";
     service.database.execute(copy);
     let answer = service.get("/api/user", &token).await;
     let mut seen = names(&answer);

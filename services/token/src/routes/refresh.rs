@@ -5,7 +5,7 @@ use actix_web::http::header;
 use actix_web::web::Data;
 use portcullis_client::{Delivery, TokenError};
 use serde::Serialize;
-use service_kit::{Fields, FromFields, Problem};
+use service_kit::{Device, Fields, FromFields, Problem};
 
 use super::shown::{Shown, forget};
 use crate::error::Error;
@@ -34,9 +34,17 @@ struct RefreshResponse {
 
 /// Trades a refresh token for a fresh pair, which goes back the way the old one came. The `Authorization` header plays no
 /// part: it may well have expired.
-pub(super) async fn refresh(sessions: Data<Sessions>, shown: Shown<RefreshRequest>) -> Result<HttpResponse, Problem> {
+/// A token of the system before comes in a body: no cookie of ours holds one.
+pub(super) async fn refresh(
+    sessions: Data<Sessions>,
+    device: Device,
+    shown: Shown<RefreshRequest>,
+) -> Result<HttpResponse, Problem> {
     let (delivery, pair) = match shown {
-        Shown::Body(form) => (Delivery::Body, sessions.refresh(&form.refresh).await?),
+        Shown::Body(form) => {
+            let pair = sessions.refresh_or_exchange(&form.refresh, device).await?;
+            (Delivery::Body, pair)
+        }
         Shown::Cookie(cookie) => {
             let cookie = cookie.ok_or(TokenError::Missing)?;
             (Delivery::Cookie, sessions.refresh(&cookie).await.map_err(forgetting)?)

@@ -1,5 +1,6 @@
 //! What every store must do, checked on two handles of one store: `one` and `other` are two processes.
 
+mod exchange;
 pub(crate) mod schedules;
 mod subject;
 
@@ -23,6 +24,7 @@ pub(crate) async fn suite(one: &dyn Store, other: &dyn Store) {
     sessions_expire(one).await;
     ending_is_published_once(one, other).await;
     subject::suite(one, other).await;
+    exchange::suite(one, other).await;
     the_feed_resumes_and_starts_over(one, other).await;
     the_ring_is_replaced_against_its_version(one, other).await;
     clients_are_kept_and_deleted(one, other).await;

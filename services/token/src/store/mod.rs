@@ -32,6 +32,26 @@ pub enum StoreError {
     Unavailable(#[from] anyhow::Error),
 }
 
+/// What a session is opened with that is good for one session only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// What tells it from every other: a hash of it.
+    pub id: String,
+    /// When it is no longer good in any case, and may be forgotten.
+    pub expires_at: i64,
+}
+
+/// What opening a session with a [`Proof`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// The session is kept.
+    Opened,
+    /// The proof had opened this session before, which may have ended since; nothing was kept.
+    Before(SessionId),
+    /// The subject's epoch is higher than the session's, and nothing was kept.
+    StaleEpoch,
+}
+
 /// What showing a refresh token did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rotation {
@@ -109,6 +129,10 @@ pub struct StoredClient {
 pub trait Store: Send + Sync {
     /// Keeps a new session. `false`: the subject's epoch is higher than the session's, and nothing was kept.
     async fn open_session(&self, session: Session) -> Result<bool, StoreError>;
+
+    /// Keeps a new session, and that `proof` opened it. Of any number of concurrent calls with one proof for one subject at
+    /// most one opens its session; all others are told which one that was, until the proof expires.
+    async fn open_session_once(&self, session: Session, proof: Proof) -> Result<Opening, StoreError>;
 
     /// The session of that id, as long as it is remembered.
     async fn find_session(&self, id: SessionId) -> Result<Option<Session>, StoreError>;

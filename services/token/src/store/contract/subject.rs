@@ -7,7 +7,7 @@ use super::{HOUR, T0, feed, granted, opened, serial, session, terms};
 use crate::session::{Session, SessionId};
 use crate::store::{LISTED, Rotation, Store};
 
-const ROUNDS: usize = 20;
+pub(super) const ROUNDS: usize = 20;
 
 pub(super) async fn suite(one: &dyn Store, other: &dyn Store) {
     live_sessions_are_listed(one, other).await;

@@ -65,6 +65,11 @@ impl Shard {
         format!("{}:session:{id}", self.0)
     }
 
+    /// Which session a proof that is good once has opened (the session's id).
+    pub(super) fn exchange(&self, proof: &str) -> String {
+        format!("{}:exchange:{proof}", self.0)
+    }
+
     /// What the keys of indexes begin with; the subject follows.
     pub(super) fn index_prefix(&self) -> String {
         format!("{}:subject:", self.0)

@@ -26,7 +26,10 @@ use self::line::Line;
 use self::position::Position;
 use self::records::Entry;
 use self::target::Target;
-use super::{BATCH, Batch, LEEWAY_MS, LISTED, Rotation, RotationTerms, Store, StoreError, StoredClient, StoredRing};
+use super::{
+    BATCH, Batch, LEEWAY_MS, LISTED, Opening, Proof, Rotation, RotationTerms, Store, StoreError, StoredClient,
+    StoredRing,
+};
 use crate::config::OnReuse;
 use crate::keys::StoredKey;
 use crate::rotation::{MAX_REISSUES, Serial};
@@ -94,6 +97,35 @@ impl RedisStore {
         Ok(store)
     }
 
+    async fn open_session_by(&self, session: &Session, proof: Option<&Proof>) -> anyhow::Result<Opening> {
+        let shard = self.layout.of_session(session.id);
+        let mut script = scripts::OPEN.key(shard.session(session.id));
+        script.key(shard.index(&session.subject)).key(shard.epochs());
+        if let Some(proof) = proof {
+            script.key(shard.exchange(&proof.id));
+        }
+        script
+            .arg(session.id.to_string())
+            .arg(&session.subject)
+            .arg(session.epoch);
+        script.arg(session.created_at).arg(session.idle_expires_at);
+        script.arg(session.access_expires_at).arg(LEEWAY_MS);
+        script.arg(proof.map_or(0, |proof| proof.expires_at));
+        for (name, value) in records::session_fields(session) {
+            script.arg(name).arg(value);
+        }
+        let outcome: String = self.line.run(&script).await?;
+        Ok(match outcome.as_str() {
+            "opened" => Opening::Opened,
+            "stale" => Opening::StaleEpoch,
+            before => Opening::Before(
+                before
+                    .parse()
+                    .context("while reading which session was opened before")?,
+            ),
+        })
+    }
+
     /// Reads on in one stream; at home also which feed this is and how often the ring has changed.
     async fn read_stream(&self, shard: &Shard, position: &Position, stream: usize) -> anyhow::Result<Piece> {
         let after = position.after.get(stream).context("a stream without a position")?;
@@ -128,19 +160,15 @@ struct Piece {
 #[async_trait]
 impl Store for RedisStore {
     async fn open_session(&self, session: Session) -> Result<bool, StoreError> {
-        let shard = self.layout.of_session(session.id);
-        let mut script = scripts::OPEN.key(shard.session(session.id));
-        script.key(shard.index(&session.subject)).key(shard.epochs());
-        script
-            .arg(session.id.to_string())
-            .arg(&session.subject)
-            .arg(session.epoch);
-        script.arg(session.created_at).arg(session.idle_expires_at);
-        script.arg(session.access_expires_at).arg(LEEWAY_MS);
-        for (name, value) in records::session_fields(&session) {
-            script.arg(name).arg(value);
+        match self.open_session_by(&session, None).await? {
+            Opening::Opened => Ok(true),
+            Opening::StaleEpoch => Ok(false),
+            Opening::Before(_) => Err(anyhow!("a session was opened before without a proof").into()),
         }
-        Ok(self.line.run(&script).await?)
+    }
+
+    async fn open_session_once(&self, session: Session, proof: Proof) -> Result<Opening, StoreError> {
+        Ok(self.open_session_by(&session, Some(&proof)).await?)
     }
 
     async fn find_session(&self, id: SessionId) -> Result<Option<Session>, StoreError> {

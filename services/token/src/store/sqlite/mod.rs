@@ -20,8 +20,11 @@ use service_kit::blocking::BlockingPool;
 use tokio::sync::Notify;
 
 use self::rows::{ClientRow, KeyRow, RevocationRow, SessionRow};
-use self::schema::{clients, feed, keys, revocations, sessions, subjects};
-use super::{BATCH, Batch, LEEWAY_MS, LISTED, Rotation, RotationTerms, Store, StoreError, StoredClient, StoredRing};
+use self::schema::{clients, exchanges, feed, keys, revocations, sessions, subjects};
+use super::{
+    BATCH, Batch, LEEWAY_MS, LISTED, Opening, Proof, Rotation, RotationTerms, Store, StoreError, StoredClient,
+    StoredRing,
+};
 use crate::config::OnReuse;
 use crate::keys::StoredKey;
 use crate::rotation::{Serial, Step, decide};
@@ -226,6 +229,22 @@ fn end_each(
     Ok(ended)
 }
 
+/// Keeps a new session, unless its epoch is too old.
+fn open(connection: &mut SqliteConnection, session: &Session) -> QueryResult<bool> {
+    let seen = subjects::table
+        .find(&session.subject)
+        .select(subjects::epoch)
+        .first::<i64>(connection)
+        .optional()?;
+    if seen.is_some_and(|seen| seen > session.epoch) {
+        return Ok(false);
+    }
+    diesel::insert_into(sessions::table)
+        .values(SessionRow::new(session))
+        .execute(connection)?;
+    Ok(true)
+}
+
 fn find(connection: &mut SqliteConnection, id: SessionId) -> QueryResult<Option<Session>> {
     let row = sessions::table
         .find(id.to_string())
@@ -273,19 +292,29 @@ fn rotate(
 #[async_trait]
 impl Store for SqliteStore {
     async fn open_session(&self, session: Session) -> Result<bool, StoreError> {
+        self.write(move |connection| open(connection, &session)).await
+    }
+
+    async fn open_session_once(&self, session: Session, proof: Proof) -> Result<Opening, StoreError> {
         self.write(move |connection| {
-            let seen = subjects::table
-                .find(&session.subject)
-                .select(subjects::epoch)
-                .first::<i64>(connection)
+            let before = exchanges::table
+                .find(&proof.id)
+                .select(exchanges::session)
+                .first::<String>(connection)
                 .optional()?;
-            if seen.is_some_and(|seen| seen > session.epoch) {
-                return Ok(false);
+            if let Some(id) = before {
+                return rows::session_id(&id).map(Opening::Before);
             }
-            diesel::insert_into(sessions::table)
-                .values(SessionRow::new(&session))
-                .execute(connection)?;
-            Ok(true)
+            if !open(connection, &session)? {
+                return Ok(Opening::StaleEpoch);
+            }
+            let row = (
+                exchanges::proof.eq(&proof.id),
+                exchanges::session.eq(session.id.to_string()),
+                exchanges::expires_at.eq(proof.expires_at),
+            );
+            diesel::insert_into(exchanges::table).values(row).execute(connection)?;
+            Ok(Opening::Opened)
         })
         .await
     }
@@ -522,9 +551,16 @@ impl Store for SqliteStore {
                         .select(revocations::seq)
                         .limit(SWEEP)
                         .load::<i64>(connection)?;
+                    let spent = exchanges::table
+                        .filter(exchanges::expires_at.lt(now))
+                        .select(exchanges::proof)
+                        .limit(SWEEP)
+                        .load::<String>(connection)?;
+                    let spent = exchanges::table.filter(exchanges::proof.eq_any(spent));
+                    let expired = revocations::table.filter(revocations::seq.eq_any(expired));
                     Ok(gone
-                        + diesel::delete(revocations::table.filter(revocations::seq.eq_any(expired)))
-                            .execute(connection)?)
+                        + diesel::delete(spent).execute(connection)?
+                        + diesel::delete(expired).execute(connection)?)
                 })
                 .await?;
             swept += step;

@@ -7,11 +7,16 @@ use portcullis_client::wire::{Reason, Revocation, RevokedKind};
 use super::schema::{clients, keys, revocations, sessions};
 use crate::keys::{Algorithm, KeyState, StoredKey};
 use crate::rotation::{Chain, Serial};
-use crate::session::Session;
+use crate::session::{Session, SessionId};
 use crate::store::StoredClient;
 
 fn nonsense(what: &str) -> diesel::result::Error {
     DeserializationError(format!("the token store holds a {what} that makes no sense").into())
+}
+
+/// Reads the id of a session.
+pub(super) fn session_id(text: &str) -> QueryResult<SessionId> {
+    text.parse().map_err(|_| nonsense("session id"))
 }
 
 #[derive(Insertable, AsChangeset, Queryable)]

@@ -23,6 +23,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    exchanges (proof) {
+        proof -> Text,
+        session -> Text,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
     subjects (subject) {
         subject -> Text,
         epoch -> BigInt,

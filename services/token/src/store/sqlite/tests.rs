@@ -54,6 +54,25 @@ async fn a_sweep_forgets_sessions_that_expired() {
 }
 
 #[tokio::test]
+async fn a_sweep_forgets_what_was_exchanged_once_it_has_expired() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&directory.path().join("token.db")).await.unwrap();
+    let open = async || {
+        let proof = Proof {
+            id: "proof".to_owned(),
+            expires_at: contract::T0 + 10,
+        };
+        let session = contract::session("swept", 0);
+        store.open_session_once(session, proof).await.unwrap()
+    };
+    assert_eq!(open().await, Opening::Opened);
+    assert_eq!(store.sweep(contract::T0 + 10).await.unwrap(), 0);
+    assert!(matches!(open().await, Opening::Before(_)));
+    assert_eq!(store.sweep(contract::T0 + 11).await.unwrap(), 1);
+    assert_eq!(open().await, Opening::Opened);
+}
+
+#[tokio::test]
 async fn an_older_copy_in_the_place_of_the_file_leaves_no_gap_in_the_feed() {
     let directory = tempfile::tempdir().unwrap();
     let [path, copy] = ["token.db", "copy.db"].map(|name| directory.path().join(name));

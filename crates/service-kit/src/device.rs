@@ -11,12 +11,12 @@ use actix_web::{FromRequest, HttpRequest};
 const LENGTH: usize = 256;
 
 /// Where a request comes from, as far as it says.
-#[derive(Clone, Debug)]
-pub(crate) struct Device {
+#[derive(Clone, Debug, Default)]
+pub struct Device {
     /// The address that the gateway saw, or, without one, the peer's.
-    pub(crate) ip: Option<String>,
+    pub ip: Option<String>,
     /// What the browser or program calls itself.
-    pub(crate) user_agent: Option<String>,
+    pub user_agent: Option<String>,
 }
 
 impl FromRequest for Device {

@@ -1,0 +1,2 @@
+DROP INDEX users_legacy_id;
+ALTER TABLE users DROP COLUMN legacy_id;
