@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use portcullis_client::VerifierConfig;
+use portcullis_client::wire::LONGEST_TOKEN;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 use service_kit::config::Mistake;
@@ -16,8 +17,9 @@ use crate::legacy::LegacyConfig;
 use crate::secret::MIN_SECRET_LENGTH;
 use crate::store;
 
-/// The longest life an access token may be given; a key is kept for verifying this much longer than it signs.
-pub const LONGEST_ACCESS_TTL: Duration = Duration::from_hours(1);
+/// The longest life an access token may be given; what lives longer is refused by every verifier, and a key is kept for
+/// verifying this much longer than it signs.
+pub const LONGEST_ACCESS_TTL: Duration = LONGEST_TOKEN;
 
 /// What happens when a superseded refresh token is shown outside its windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
