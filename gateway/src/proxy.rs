@@ -200,7 +200,8 @@ impl Passage<'_> {
         }
     }
 
-    fn answer(&self, head: &Head, lease: Lease) -> HttpResponse {
+    fn answer(&self, head: &Head, mut lease: Lease) -> HttpResponse {
+        lease.send_rest();
         let (status, length) = (head.status, head.length());
         let size = match (status, length) {
             (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED, _) => BodySize::None,
@@ -241,7 +242,7 @@ impl Passage<'_> {
         let web_socket = HeaderValue::from_static("websocket");
         answer.headers_mut().insert(UPGRADE, web_socket);
         answer.head_mut().set_connection_type(ConnectionType::Upgrade);
-        let (reading, writing, counted) = lease.keep();
+        let (reading, writing, counted) = lease.keep().ok_or(ProxyError::BadAnswer)?;
         let ends = tunnel::Ends {
             payload,
             client: self.request.conn_data::<tunnel::Socket>().copied(),

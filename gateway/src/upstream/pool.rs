@@ -102,7 +102,17 @@ pub(crate) struct Lease {
     connection: Box<Connection>,
     /// Whether it has served a request before, so that the upstream may be closing it just now.
     pub(crate) reused: bool,
+    rest: Option<Rest>,
     in_flight: InFlight,
+}
+
+/// What is left of a request while its answer is read.
+struct Rest(rt::task::JoinHandle<()>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Counts a request for as long as it is brought to a target and answered by it.
@@ -148,6 +158,11 @@ impl Lease {
         self.connection.http.unsent()
     }
 
+    /// Has what is left of the request go out by itself, for as long as the lease lives.
+    pub(crate) fn send_rest(&mut self) {
+        self.rest = self.connection.http.rest().map(|rest| Rest(rt::spawn(rest)));
+    }
+
     /// Waits for the next piece of the answer's body.
     pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         self.connection.http.poll_body(cx)
@@ -169,12 +184,12 @@ impl Lease {
         self.pool.upstream.suspect(target, Breaker::failed, cause);
     }
 
-    /// Takes the connection out of the pool's hands, which counts it, and its request, until the last of what this returns
-    /// is dropped.
-    pub(crate) fn keep(self) -> (Reading, Writing, impl Sized) {
+    /// Takes the connection, over which no request is under way, out of the pool's hands, which counts it, and its request,
+    /// until the last of what this returns is dropped.
+    pub(crate) fn keep(self) -> Option<(Reading, Writing, impl Sized)> {
         self.in_flight.0.target.breaker.succeeded();
-        let (reading, writing) = self.connection.http.into_halves();
-        (reading, writing, (self.connection.counted, self.in_flight))
+        let (reading, writing) = self.connection.http.into_halves()?;
+        Some((reading, writing, (self.connection.counted, self.in_flight)))
     }
 
     /// Keeps the connection for another request, when it can serve one: its answer was read to the end.
@@ -321,6 +336,7 @@ impl Pool {
             pool: Rc::clone(self),
             connection,
             reused,
+            rest: None,
             in_flight,
         })
     }
