@@ -94,10 +94,16 @@ def scenarios(options):
 
     def plain_share(runner, samples, number):
         own, plain = saturation(samples, runner.name), saturation(samples, PLAIN)
-        # Who cannot keep up with that rate would only show how long the queue became.
-        if not own or not plain or own < plain * 0.77:
+        if not own or not plain:
             return None
-        return runner.measure(seconds, connections=64, rate=round(plain * 0.7))
+        rate = plain * 0.7
+        # Who cannot keep up with that rate would only show how long the queue became. At a rate a request costs more than it
+        # does in a crowd: fewer are found ready at once.
+        steady = samples.get(('paced', runner.name))
+        cost = median(steady, 'cpu_us') if steady else 1e6 / own
+        if runner.name != PLAIN and rate * cost > 0.9e6:
+            return None
+        return runner.measure(seconds, connections=64, rate=round(rate))
 
     def download(runner, samples, number):
         return runner.measure(seconds, connections=8, paths=[BIG])
