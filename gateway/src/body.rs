@@ -266,10 +266,13 @@ impl ResponseBody {
         }
     }
 
-    /// The upstream is to blame for `error`. What was read before it is still to be written, and is, when its connection
-    /// finds that nothing more is ready just now.
+    /// The upstream is to blame for `error`, unless it is the request that broke off. What was read before it is still to be
+    /// written, and is, when its connection finds that nothing more is ready just now.
     fn fail(&mut self, error: ResponseBodyError, cx: &Context<'_>) -> Poll<Option<Result<Bytes, ResponseBodyError>>> {
-        if let Some(lease) = self.lease.take() {
+        let lease = self.lease.take();
+        if !matches!(error, ResponseBodyError::Upstream(Broken::RequestBody))
+            && let Some(lease) = lease
+        {
             lease.failed(&error);
         }
         self.failure = Some(error);

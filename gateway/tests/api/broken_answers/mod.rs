@@ -169,3 +169,44 @@ async fn what_comes_over_an_idle_connection_is_nobodys_answer() {
         assert_eq!(read(second.unwrap()).await, (200, json!("fresh")));
     }
 }
+
+#[actix_web::test]
+async fn a_client_that_breaks_off_once_the_answer_has_begun_does_not_make_its_service_look_bad() {
+    let odd_one = listener().await;
+    let address = odd_one.local_addr().unwrap();
+    let app = spawn_with(|config| {
+        odd(config, address, "");
+        let upstream = config.upstreams.remove("odd").unwrap();
+        config.upstreams.insert("blameless".to_owned(), upstream);
+        config.routes.last_mut().unwrap().upstream = "blameless".to_owned();
+    })
+    .await;
+    for _ in 0..6 {
+        let mut client = TcpStream::connect(app.address).await.unwrap();
+        client
+            .write_all(b"POST /odd HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")
+            .await
+            .unwrap();
+        let (mut stream, _) = odd_one.accept().await.unwrap();
+        read_head(&mut stream).await;
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+            .await
+            .unwrap();
+        read_head(&mut client).await;
+        client.write_all(b"no chunk\r\n").await.unwrap();
+        let mut rest = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, client.read_to_end(&mut rest))
+            .await
+            .unwrap();
+        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest))
+            .await
+            .unwrap();
+    }
+    let numbers = format!("http://{}/metrics", app.running.admin_address);
+    let numbers = app.http.get(numbers).send().await.unwrap().text().await.unwrap();
+    let ejected = numbers
+        .lines()
+        .find(|line| line.starts_with("upstream_ejections_total") && line.contains("blameless"));
+    assert_eq!(ejected, None);
+}
