@@ -195,13 +195,15 @@ impl<B: Body> Connection<B> {
         (io::Cursor::new(self.incoming.freeze()).chain(read), write)
     }
 
-    /// Moves the request on. An upstream that takes no more of it may answer all the same (RFC 9112 section 9.5).
+    /// Moves the request on. An upstream that takes no more of it may answer all the same (RFC 9112 section 9.5); of one that
+    /// got nothing of it, whatever it said is the answer to something else.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
         if self.outgoing.is_over() || self.deaf.is_some() {
             return Ok(());
         }
         match self.outgoing.poll(cx, &mut self.stream) {
             Poll::Ready(Err(Stop::Body)) => Err(Broken::RequestBody),
+            Poll::Ready(Err(Stop::Io(error))) if !self.outgoing.has_left() => Err(Broken::Io(error)),
             Poll::Ready(Err(Stop::Io(error))) => {
                 self.deaf = Some(error);
                 Ok(())
