@@ -115,7 +115,7 @@ impl Passage<'_> {
                 Ok(head) => {
                     lease.answered();
                     self.record.upstream_answers();
-                    return Ok(self.answer(&head, lease));
+                    return Ok(self.answer(&head, lease, progress));
                 }
                 Err(Failed::Unsent(unsent, error)) => {
                     (body, repeats) = (unsent, !lease.reused);
@@ -200,7 +200,7 @@ impl Passage<'_> {
         }
     }
 
-    fn answer(&self, head: &Head, lease: Lease) -> HttpResponse {
+    fn answer(&self, head: &Head, lease: Lease, progress: Rc<Progress>) -> HttpResponse {
         let (status, length) = (head.status, head.length());
         let size = match (status, length) {
             (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED, _) => BodySize::None,
@@ -208,7 +208,7 @@ impl Passage<'_> {
             (_, Some(length)) => BodySize::Sized(length),
             (_, None) => BodySize::Stream,
         };
-        let mut body = ResponseBody::new(size, lease, self.body_timeout).on(Connection::answer(self.request));
+        let mut body = ResponseBody::new(size, lease, progress, self.body_timeout).on(Connection::answer(self.request));
         if size == BodySize::Stream && headers::is_event_stream(head) {
             let mut watcher = self.watcher();
             body = body.until(async move {
