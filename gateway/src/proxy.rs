@@ -83,10 +83,8 @@ impl Passage<'_> {
         let mut kept = if self.handshake.is_some() {
             // A connection that becomes a tunnel begins with the request that asks for it.
             Kept::New
-        } else if may_repeat {
-            Kept::Any
         } else {
-            Kept::Checked
+            Kept::Quiet
         };
         let (mut tried, mut repeats) = (0_u64, false);
         let mut last = None;
@@ -200,7 +198,8 @@ impl Passage<'_> {
         }
     }
 
-    fn answer(&self, head: &Head, lease: Lease, progress: Rc<Progress>) -> HttpResponse {
+    fn answer(&self, head: &Head, mut lease: Lease, progress: Rc<Progress>) -> HttpResponse {
+        lease.send_rest();
         let (status, length) = (head.status, head.length());
         let size = match (status, length) {
             (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED, _) => BodySize::None,
@@ -241,7 +240,7 @@ impl Passage<'_> {
         let web_socket = HeaderValue::from_static("websocket");
         answer.headers_mut().insert(UPGRADE, web_socket);
         answer.head_mut().set_connection_type(ConnectionType::Upgrade);
-        let (reading, writing, counted) = lease.keep();
+        let (reading, writing, counted) = lease.keep().ok_or(ProxyError::BadAnswer)?;
         let ends = tunnel::Ends {
             payload,
             client: self.request.conn_data::<tunnel::Socket>().copied(),

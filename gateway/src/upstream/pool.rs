@@ -87,15 +87,13 @@ impl Alarm {
     }
 }
 
-/// Which of the unused connections a request may have.
+/// Which connection a request may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
-    /// Any: should its other end turn out to have closed it, the request can be sent once more.
-    Any,
-    /// One whose socket says, right before the request is written, that its other end has neither closed it nor said
-    /// anything.
-    Checked,
-    /// None: it gets a new one.
+    /// One that was kept, if its other end has neither closed it nor said anything, as its socket says right before the
+    /// request is written: what is there already is no answer to this request.
+    Quiet,
+    /// A new one.
     New,
 }
 
@@ -105,7 +103,17 @@ pub(crate) struct Lease {
     connection: Box<Connection>,
     /// Whether it has served a request before, so that the upstream may be closing it just now.
     pub(crate) reused: bool,
+    rest: Option<Rest>,
     in_flight: InFlight,
+}
+
+/// What is left of a request while its answer is read.
+struct Rest(rt::task::JoinHandle<()>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Counts a request for as long as it is brought to a target and answered by it.
@@ -151,6 +159,11 @@ impl Lease {
         self.connection.http.unsent()
     }
 
+    /// Has what is left of the request go out by itself, for as long as the lease lives.
+    pub(crate) fn send_rest(&mut self) {
+        self.rest = self.connection.http.rest().map(|rest| Rest(rt::spawn(rest)));
+    }
+
     /// Waits for the next piece of the answer's body.
     pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         self.connection.http.poll_body(cx)
@@ -172,12 +185,12 @@ impl Lease {
         self.pool.upstream.suspect(target, Breaker::failed, cause);
     }
 
-    /// Takes the connection out of the pool's hands, which counts it, and its request, until the last of what this returns
-    /// is dropped.
-    pub(crate) fn keep(self) -> (Reading, Writing, impl Sized) {
+    /// Takes the connection, over which no request is under way, out of the pool's hands, which counts it, and its request,
+    /// until the last of what this returns is dropped.
+    pub(crate) fn keep(self) -> Option<(Reading, Writing, impl Sized)> {
         self.in_flight.0.target.breaker.succeeded();
-        let (reading, writing) = self.connection.http.into_halves();
-        (reading, writing, (self.connection.counted, self.in_flight))
+        let (reading, writing) = self.connection.http.into_halves()?;
+        Some((reading, writing, (self.connection.counted, self.in_flight)))
     }
 
     /// Keeps the connection for another request, when it can serve one: its answer was read to the end.
@@ -208,7 +221,7 @@ impl Slot {
     }
 
     /// Takes the connection used last: it is the least likely to be closed, and the others may grow old and go.
-    fn unused(&self, kept: Kept, idle_timeout: Duration) -> Option<Box<Connection>> {
+    fn unused(&self, idle_timeout: Duration) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(one) = idle.pop() {
             if one.since.elapsed() >= idle_timeout {
@@ -216,13 +229,7 @@ impl Slot {
                 idle.clear();
                 return None;
             }
-            let http = &one.connection.http;
-            let is_good = match kept {
-                Kept::Any => http.is_quiet(),
-                Kept::Checked => http.is_quiet() && http.is_quiet_now(),
-                Kept::New => false,
-            };
-            if is_good {
+            if one.connection.http.is_quiet() {
                 return Some(one.connection);
             }
         }
@@ -313,7 +320,7 @@ impl Pool {
         let in_flight = InFlight::new(slot);
         let unused = match kept {
             Kept::New => None,
-            Kept::Any | Kept::Checked => slot.unused(kept, self.idle_timeout),
+            Kept::Quiet => slot.unused(self.idle_timeout),
         };
         let reused = unused.is_some();
         let connection = match unused {
@@ -324,6 +331,7 @@ impl Pool {
             pool: Rc::clone(self),
             connection,
             reused,
+            rest: None,
             in_flight,
         })
     }

@@ -1,7 +1,8 @@
 //! HTTP/1.1 to an upstream (RFC 9112): one connection, one request at a time.
 //!
 //! A connection has no task of its own. Whoever waits for its answer moves it, and nothing is handed over in between: of
-//! all that a request costs here, waking tasks and copying headers from one map to the next was the largest part. Heads are
+//! all that a request costs here, waking tasks and copying headers from one map to the next was the largest part. Only when
+//! an answer begins before its request has ended do the two directions go on by themselves ([`Connection::rest`]). Heads are
 //! read by `httparse`; where a body ends is decided here, and what leaves any doubt about it breaks the connection.
 
 mod answer;
@@ -9,9 +10,12 @@ mod broken;
 mod chunks;
 mod request;
 
+use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::net::{Shutdown, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use actix_web::http::{Method, StatusCode};
@@ -35,10 +39,14 @@ const PIECE: usize = 32 * 1024;
 
 /// A connection to an upstream.
 pub(crate) struct Connection<B> {
-    stream: TcpStream,
+    reading: OwnedReadHalf,
+    /// `None` while the rest of a request goes out by itself.
+    writing: Option<OwnedWriteHalf>,
     outgoing: Outgoing<B>,
     /// Why the upstream does not get the rest of a request; it may answer all the same.
     deaf: Option<io::Error>,
+    /// Whether the rest of a request broke off, after the answer had begun.
+    cut: Arc<AtomicBool>,
     method: Method,
     incoming: BytesMut,
     /// How much of an unfinished head was looked at.
@@ -58,10 +66,13 @@ impl<B: Body> Connection<B> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         alive::look_after(&stream, None)?;
+        let (reading, writing) = stream.into_split();
         Ok(Self {
-            stream,
+            reading,
+            writing: Some(writing),
             outgoing: Outgoing::new(),
             deaf: None,
+            cut: Arc::default(),
             method: Method::GET,
             incoming: BytesMut::new(),
             looked_at: 0,
@@ -110,9 +121,29 @@ impl<B: Body> Connection<B> {
         Ok(head)
     }
 
-    /// Waits for the next piece of the answer's body; `None` is its end. The rest of the request goes out meanwhile.
+    /// What is left of the request, if its answer has begun before its end. It must not wait for the answer to be read: a
+    /// client may well send all of its request before it reads anything.
+    pub(crate) fn rest(&mut self) -> Option<impl Future<Output = ()> + use<B>> {
+        if self.outgoing.is_over() || self.deaf.is_some() {
+            return None;
+        }
+        let mut writing = self.writing.take()?;
+        let mut outgoing = std::mem::replace(&mut self.outgoing, Outgoing::new());
+        let cut = Arc::clone(&self.cut);
+        self.persists = false;
+        Some(async move {
+            if let Err(Stop::Body) = poll_fn(|cx| outgoing.poll(cx, &mut writing)).await {
+                // Neither shall the request be taken for a whole one, nor what is said to the part of it for its answer.
+                cut.store(true, Ordering::Relaxed);
+                let _ = SockRef::from(writing.as_ref()).shutdown(Shutdown::Both);
+            }
+            // Not every service goes on with its answer when the other end says that it will say nothing more.
+            writing.forget();
+        })
+    }
+
+    /// Waits for the next piece of the answer's body; `None` is its end.
     pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
-        self.poll_send(cx)?;
         loop {
             if let Some(piece) = self.take_piece()? {
                 return Poll::Ready(Some(Ok(piece)));
@@ -123,6 +154,9 @@ impl<B: Body> Connection<B> {
                 Left::Chunks(_) | Left::All => PIECE,
             };
             if ready!(self.poll_read(cx, room))? == 0 {
+                if self.cut.load(Ordering::Relaxed) {
+                    return Poll::Ready(Some(Err(Broken::RequestBody)));
+                }
                 if self.left != Left::All {
                     return Poll::Ready(Some(Err(Broken::Closed)));
                 }
@@ -177,31 +211,29 @@ impl<B: Body> Connection<B> {
         self.outgoing.unsent()
     }
 
-    /// Whether the other end has neither closed the connection, nor said anything unasked, as far as the event loop has
-    /// heard.
+    /// Whether the other end has neither closed the connection, nor said anything unasked, as the socket itself says this
+    /// very moment: the event loop may not have heard of it yet.
     pub(crate) fn is_quiet(&self) -> bool {
-        matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
-
-    /// The same, as the socket itself says this very moment.
-    pub(crate) fn is_quiet_now(&self) -> bool {
         let mut byte = [std::mem::MaybeUninit::uninit()];
-        matches!(SockRef::from(&self.stream).peek(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        matches!(SockRef::from(self.reading.as_ref()).peek(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// What is left when another protocol was agreed on: what the upstream has said in it already comes first.
-    pub(crate) fn into_halves(self) -> (Reading, Writing) {
-        let (read, write) = self.stream.into_split();
-        (io::Cursor::new(self.incoming.freeze()).chain(read), write)
+    pub(crate) fn into_halves(self) -> Option<(Reading, Writing)> {
+        let reading = io::Cursor::new(self.incoming.freeze()).chain(self.reading);
+        Some((reading, self.writing?))
     }
 
     /// Moves the request on. An upstream that takes no more of it may answer all the same (RFC 9112 section 9.5); of one that
     /// got nothing of it, whatever it said is the answer to something else.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
+        let Some(writing) = &mut self.writing else {
+            return Ok(());
+        };
         if self.outgoing.is_over() || self.deaf.is_some() {
             return Ok(());
         }
-        match self.outgoing.poll(cx, &mut self.stream) {
+        match self.outgoing.poll(cx, writing) {
             Poll::Ready(Err(Stop::Body)) => Err(Broken::RequestBody),
             Poll::Ready(Err(Stop::Io(error))) if !self.outgoing.has_left() => Err(Broken::Io(error)),
             Poll::Ready(Err(Stop::Io(error))) => {
@@ -219,8 +251,7 @@ impl<B: Body> Connection<B> {
         if free < room.div_ceil(4) {
             self.incoming.reserve(room);
         }
-        let mut reading = pin!(self.stream.read_buf(&mut self.incoming));
-        Pin::new(&mut reading).poll(cx)
+        pin!(self.reading.read_buf(&mut self.incoming)).poll(cx)
     }
 }
 

@@ -1,9 +1,11 @@
 //! A connection against a socket that a test holds in its hand.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream as Socket};
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -15,12 +17,13 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(20);
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// A body of these pieces; where there is none, nothing comes.
+/// A body of these pieces; where there is none, nothing comes for as long as it is held.
 struct Pieces {
     length: Option<u64>,
     left: VecDeque<Option<&'static [u8]>>,
     /// Whether it breaks off behind them.
     breaks: bool,
+    held: Rc<Cell<bool>>,
     taken_back: Vec<Bytes>,
 }
 
@@ -30,6 +33,7 @@ impl Pieces {
             length,
             left: pieces.iter().map(|piece| Some(piece.as_bytes())).collect(),
             breaks: false,
+            held: Rc::default(),
             taken_back: Vec::new(),
         }
     }
@@ -47,6 +51,9 @@ impl Body for Pieces {
     }
 
     fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, ()>>> {
+        if !self.held.get() {
+            self.left.pop_front_if(|piece| piece.is_none());
+        }
         match self.left.front() {
             Some(None) => Poll::Pending,
             None if self.breaks => Poll::Ready(Some(Err(()))),
@@ -168,7 +175,7 @@ async fn a_request_is_written_with_its_body_framed_as_it_is() {
         assert!(connection.is_reusable());
     }
     socket.write_all(b"x").unwrap();
-    assert!(!connection.is_quiet_now());
+    assert!(!connection.is_quiet());
 }
 
 #[actix_web::test]
@@ -209,9 +216,10 @@ async fn a_large_body_is_written_as_the_other_end_takes_it_while_the_answer_is_r
         }
     });
     head(&mut connection).await.unwrap();
-    let text = body(&mut connection).await.unwrap();
+    let rest = connection.rest().expect("some of the request is left");
+    let (text, ()) = tokio::join!(body(&mut connection), rest);
     service.await;
-    assert_eq!(text.matches(PIECE).count(), count);
+    assert_eq!(text.unwrap().matches(PIECE).count(), count);
     assert!(!connection.is_reusable());
 }
 
@@ -236,10 +244,10 @@ async fn an_answer_counts_although_the_other_end_takes_no_more_of_the_request() 
 async fn a_request_of_which_nothing_left_comes_back() {
     let (mut connection, socket) = pair().await;
     // What is not read when a socket is closed resets the connection, and nothing can be written any more.
-    connection.stream.write_all(b"x").await.unwrap();
+    connection.writing.as_mut().unwrap().write_all(b"x").await.unwrap();
     socket.peek(&mut [0]).unwrap();
     drop(socket);
-    assert!(!connection.is_quiet_now());
+    assert!(!connection.is_quiet());
     send(&mut connection, &Method::POST, Pieces::of(Some(2), &["ab"]));
     assert!(head(&mut connection).await.is_err());
     let body = connection.unsent().expect("nothing has left");
@@ -258,6 +266,37 @@ async fn a_request_that_breaks_off_says_so_and_is_not_taken_for_a_whole_one() {
     let mut seen = String::new();
     socket.read_to_string(&mut seen).unwrap();
     assert!(seen.ends_with("\r\n\r\n2\r\nab\r\n"), "{seen}: no last chunk");
+}
+
+#[actix_web::test]
+async fn an_answer_to_a_request_that_breaks_off_later_is_broken_even_where_the_end_of_the_connection_ends_it() {
+    for head_of_answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nsome",
+        "HTTP/1.1 200 OK\r\n\r\nsome",
+    ] {
+        let (mut connection, mut socket) = pair().await;
+        socket.write_all(head_of_answer.as_bytes()).unwrap();
+        let mut pieces = Pieces::of(None, &["ab"]);
+        pieces.left.push_back(None);
+        pieces.breaks = true;
+        let held = Rc::clone(&pieces.held);
+        held.set(true);
+        send(&mut connection, &Method::POST, pieces);
+        head(&mut connection).await.unwrap();
+        let mut rest = pin!(connection.rest().expect("the body has not ended"));
+        assert!(poll_fn(|cx| Poll::Ready(rest.as_mut().poll(cx))).await.is_pending());
+        assert!(read_until(&mut socket, "ab\r\n").contains("transfer-encoding: chunked"));
+        // The client is gone.
+        held.set(false);
+        rest.await;
+        assert!(
+            matches!(body(&mut connection).await, Err(Broken::RequestBody)),
+            "{head_of_answer}"
+        );
+        let mut seen = String::new();
+        socket.read_to_string(&mut seen).unwrap();
+        assert_eq!(seen, "", "no last chunk");
+    }
 }
 
 #[actix_web::test]
@@ -325,7 +364,7 @@ async fn what_is_said_in_another_protocol_comes_after_what_was_said_with_the_agr
     let agreed = head(&mut connection).await.unwrap();
     assert_eq!(agreed.status, StatusCode::SWITCHING_PROTOCOLS);
     assert!(!connection.is_reusable());
-    let (mut reading, mut writing) = connection.into_halves();
+    let (mut reading, mut writing) = connection.into_halves().unwrap();
     writing.write_all(b"and you").await.unwrap();
     assert!(read_until(&mut socket, "and you").starts_with("GET / HTTP/1.1\r\n"));
     socket.write_all(b" there").unwrap();
@@ -338,7 +377,7 @@ async fn what_is_said_in_another_protocol_comes_after_what_was_said_with_the_agr
 #[actix_web::test]
 async fn what_was_said_before_a_connection_broke_is_no_answer_to_a_request_of_which_nothing_left() {
     let (mut connection, mut socket) = pair().await;
-    connection.stream.write_all(b"x").await.unwrap();
+    connection.writing.as_mut().unwrap().write_all(b"x").await.unwrap();
     socket.peek(&mut [0]).unwrap();
     // It says something unasked, and is closed with something unread, which resets the connection.
     socket.write_all(OK).unwrap();
