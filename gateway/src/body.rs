@@ -218,6 +218,8 @@ pub(crate) enum ResponseBodyError {
 pub(crate) struct ResponseBody {
     size: BodySize,
     lease: Option<Lease>,
+    /// How the request's body is coming along, which the answer may be waiting for.
+    progress: Rc<Progress>,
     pause: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     timing: bool,
@@ -229,10 +231,11 @@ pub(crate) struct ResponseBody {
 }
 
 impl ResponseBody {
-    pub(crate) fn new(size: BodySize, lease: Lease, pause: Duration) -> Self {
+    pub(crate) fn new(size: BodySize, lease: Lease, progress: Rc<Progress>, pause: Duration) -> Self {
         let mut body = Self {
             size,
             lease: Some(lease),
+            progress,
             pause,
             timer: None,
             timing: false,
@@ -266,10 +269,15 @@ impl ResponseBody {
         }
     }
 
-    /// The upstream is to blame for `error`. What was read before it is still to be written, and is, when its connection
-    /// finds that nothing more is ready just now.
+    /// The upstream is to blame for `error`, unless it is the request that broke off, or does not go on. What was read before
+    /// it is still to be written, and is, when its connection finds that nothing more is ready just now.
     fn fail(&mut self, error: ResponseBodyError, cx: &Context<'_>) -> Poll<Option<Result<Bytes, ResponseBodyError>>> {
-        if let Some(lease) = self.lease.take() {
+        let is_clients = match error {
+            ResponseBodyError::Upstream(Broken::RequestBody) => true,
+            ResponseBodyError::Upstream(_) => false,
+            ResponseBodyError::Paused => self.progress.state() == Sending::Underway && self.progress.awaits_client(),
+        };
+        if let Some(lease) = self.lease.take().filter(|_| !is_clients) {
             lease.failed(&error);
         }
         self.failure = Some(error);
@@ -277,7 +285,8 @@ impl ResponseBody {
         Poll::Pending
     }
 
-    /// Waits for the upstream no longer than `pause`, counted from when it began to be waited for.
+    /// Waits for the upstream no longer than `pause`, counted from when it began to be waited for, or from when the request
+    /// moved last.
     fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let pause = self.pause;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
@@ -285,7 +294,14 @@ impl ResponseBody {
             timer.as_mut().reset((clock::instant() + pause).into());
             self.timing = true;
         }
-        timer.as_mut().poll(cx)
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            let left = pause.saturating_sub(self.progress.quiet());
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset((clock::instant() + left).into());
+        }
     }
 }
 

@@ -113,7 +113,7 @@ impl Passage<'_> {
                 Ok(head) => {
                     lease.answered();
                     self.record.upstream_answers();
-                    return Ok(self.answer(&head, lease));
+                    return Ok(self.answer(&head, lease, progress));
                 }
                 Err(Failed::Unsent(unsent, error)) => {
                     (body, repeats) = (unsent, !lease.reused);
@@ -198,7 +198,7 @@ impl Passage<'_> {
         }
     }
 
-    fn answer(&self, head: &Head, mut lease: Lease) -> HttpResponse {
+    fn answer(&self, head: &Head, mut lease: Lease, progress: Rc<Progress>) -> HttpResponse {
         lease.send_rest();
         let (status, length) = (head.status, head.length());
         let size = match (status, length) {
@@ -207,7 +207,7 @@ impl Passage<'_> {
             (_, Some(length)) => BodySize::Sized(length),
             (_, None) => BodySize::Stream,
         };
-        let mut body = ResponseBody::new(size, lease, self.body_timeout).on(Connection::answer(self.request));
+        let mut body = ResponseBody::new(size, lease, progress, self.body_timeout).on(Connection::answer(self.request));
         if size == BodySize::Stream && headers::is_event_stream(head) {
             let mut watcher = self.watcher();
             body = body.until(async move {

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +15,7 @@ use actix_web::rt;
 use bytes::Bytes;
 use service_kit::clock;
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
 use super::breaker::Breaker;
@@ -79,8 +80,10 @@ impl Alarm {
         }
     }
 
+    /// It rings even where everything else that the runtime lets a task do at once was done, as it is when an upstream
+    /// says one thing after the other that is no answer.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(cx)
+        pin!(unconstrained(self.0.as_mut())).poll(cx)
     }
 }
 

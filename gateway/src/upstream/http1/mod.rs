@@ -224,7 +224,8 @@ impl<B: Body> Connection<B> {
         Some((reading, self.writing?))
     }
 
-    /// Moves the request on. An upstream that takes no more of it may answer all the same (RFC 9112 section 9.5).
+    /// Moves the request on. An upstream that takes no more of it may answer all the same (RFC 9112 section 9.5); of one that
+    /// got nothing of it, whatever it said is the answer to something else.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
         let Some(writing) = &mut self.writing else {
             return Ok(());
@@ -234,6 +235,7 @@ impl<B: Body> Connection<B> {
         }
         match self.outgoing.poll(cx, writing) {
             Poll::Ready(Err(Stop::Body)) => Err(Broken::RequestBody),
+            Poll::Ready(Err(Stop::Io(error))) if !self.outgoing.has_left() => Err(Broken::Io(error)),
             Poll::Ready(Err(Stop::Io(error))) => {
                 self.deaf = Some(error);
                 Ok(())

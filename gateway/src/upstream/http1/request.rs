@@ -179,6 +179,11 @@ impl<B: Body> Outgoing<B> {
         self.ended && self.is_empty()
     }
 
+    /// Whether the upstream may have got any of it.
+    pub(super) fn has_left(&self) -> bool {
+        self.left
+    }
+
     /// The body as it was, when nothing has left.
     pub(super) fn unsent(&mut self) -> Option<B> {
         if self.left {

@@ -373,3 +373,17 @@ async fn what_is_said_in_another_protocol_comes_after_what_was_said_with_the_agr
     reading.read_to_string(&mut text).await.unwrap();
     assert_eq!(text, "hello there");
 }
+
+#[actix_web::test]
+async fn what_was_said_before_a_connection_broke_is_no_answer_to_a_request_of_which_nothing_left() {
+    let (mut connection, mut socket) = pair().await;
+    connection.writing.as_mut().unwrap().write_all(b"x").await.unwrap();
+    socket.peek(&mut [0]).unwrap();
+    // It says something unasked, and is closed with something unread, which resets the connection.
+    socket.write_all(OK).unwrap();
+    drop(socket);
+    get(&mut connection);
+    let answer = head(&mut connection).await;
+    assert!(answer.is_err(), "{answer:?}");
+    assert!(connection.unsent().is_some());
+}

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use tokio::sync::oneshot;
+use tokio::task::coop;
 use url::Url;
 
 use super::super::resolve::tests::Names;
@@ -188,4 +189,24 @@ async fn no_more_unused_connections_are_kept_than_allowed() {
     }
     leases.into_iter().for_each(Lease::give_back);
     assert_eq!(pool.slots()[0].idle.borrow().len(), 2);
+}
+
+#[actix_web::test]
+async fn an_upstream_that_is_never_silent_does_not_put_off_the_end_of_patience() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let pool = pool(known(&[listener.local_addr().unwrap()]));
+    let mut lease = lease(&pool, Kept::New).await.unwrap();
+    let mut head = lease.head();
+    head.begin(&Method::GET, &["/"]).unwrap();
+    lease.send(&Method::GET, RequestBody::Empty);
+    let mut waiting = pin!(lease.head_of_answer(Duration::from_millis(10)));
+    let answer = poll_fn(|cx| {
+        // As interim answers without end do, which are read for as long as the runtime lets them be.
+        while let Poll::Ready(one) = coop::poll_proceed(cx) {
+            one.made_progress();
+        }
+        waiting.as_mut().poll(cx)
+    });
+    let answer = tokio::time::timeout(Duration::from_secs(5), answer).await;
+    assert!(answer.expect("it ends").is_none());
 }

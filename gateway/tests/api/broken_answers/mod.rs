@@ -169,3 +169,91 @@ async fn what_comes_over_an_idle_connection_is_nobodys_answer() {
         assert_eq!(read(second.unwrap()).await, (200, json!("fresh")));
     }
 }
+
+#[actix_web::test]
+async fn a_client_that_breaks_off_or_pauses_once_the_answer_has_begun_does_not_make_its_service_look_bad() {
+    let odd_one = listener().await;
+    let address = odd_one.local_addr().unwrap();
+    let app = spawn_with(|config| {
+        odd(config, address, "");
+        let upstream = config.upstreams.remove("odd").unwrap();
+        config.upstreams.insert("blameless".to_owned(), upstream);
+        config.routes.last_mut().unwrap().upstream = "blameless".to_owned();
+        config.body_timeout = Duration::from_millis(100);
+    })
+    .await;
+    for index in 0..12 {
+        let mut client = TcpStream::connect(app.address).await.unwrap();
+        client
+            .write_all(b"POST /odd HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")
+            .await
+            .unwrap();
+        let (mut stream, _) = odd_one.accept().await.unwrap();
+        read_head(&mut stream).await;
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+            .await
+            .unwrap();
+        read_head(&mut client).await;
+        if index < 6 {
+            client.write_all(b"no chunk\r\n").await.unwrap();
+        }
+        let mut rest = Vec::new();
+        let _ = tokio::time::timeout(PATIENCE, client.read_to_end(&mut rest))
+            .await
+            .unwrap();
+        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest))
+            .await
+            .unwrap();
+    }
+    let numbers = format!("http://{}/metrics", app.running.admin_address);
+    let numbers = app.http.get(numbers).send().await.unwrap().text().await.unwrap();
+    let ejected = numbers
+        .lines()
+        .find(|line| line.starts_with("upstream_ejections_total") && line.contains("blameless"));
+    assert_eq!(ejected, None);
+}
+
+#[actix_web::test]
+async fn an_answer_that_waits_for_an_upload_that_goes_on_is_not_given_up() {
+    let odd_one = listener().await;
+    let address = odd_one.local_addr().unwrap();
+    let app = spawn_with(|config| {
+        odd(config, address, "");
+        config.body_timeout = Duration::from_millis(400);
+    })
+    .await;
+    let upstream = async {
+        let (mut stream, _) = odd_one.accept().await.unwrap();
+        let mut seen = read_head(&mut stream).await.into_bytes();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .await
+            .unwrap();
+        while !seen.ends_with(b"\r\n0\r\n\r\n") {
+            if stream.read_buf(&mut seen).await.unwrap() == 0 {
+                return;
+            }
+        }
+        stream.write_all(b"2\r\nok\r\n0\r\n\r\n").await.unwrap();
+    };
+    let client = async {
+        let mut client = TcpStream::connect(app.address).await.unwrap();
+        client
+            .write_all(b"POST /odd HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .await
+            .unwrap();
+        for _ in 0..10 {
+            // The upload moves on, and takes longer than a pause may be.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let _ = client.write_all(b"2\r\nab\r\n").await;
+        }
+        let _ = client.write_all(b"0\r\n\r\n").await;
+        let mut answer = String::new();
+        let _ = client.read_to_string(&mut answer).await;
+        answer
+    };
+    let both = async { tokio::join!(upstream, client).1 };
+    let answer = tokio::time::timeout(PATIENCE, both).await.unwrap();
+    assert!(answer.ends_with("2\r\nok\r\n0\r\n\r\n"), "{answer}");
+}
