@@ -84,6 +84,15 @@ impl Progress {
         self.awaits_client.get()
     }
 
+    /// Whether it is the client that did not send the rest, or does not go on.
+    pub(crate) fn is_clients_fault(&self) -> bool {
+        match self.state() {
+            Sending::Underway => self.awaits_client(),
+            Sending::TooLarge | Sending::Broken => true,
+            Sending::Done => false,
+        }
+    }
+
     fn moved(&self, state: Sending) {
         self.state.set(state);
         self.awaits_client.set(false);
@@ -275,7 +284,7 @@ impl ResponseBody {
         let is_clients = match error {
             ResponseBodyError::Upstream(Broken::RequestBody) => true,
             ResponseBodyError::Upstream(_) => false,
-            ResponseBodyError::Paused => self.progress.state() == Sending::Underway && self.progress.awaits_client(),
+            ResponseBodyError::Paused => self.progress.is_clients_fault(),
         };
         if let Some(lease) = self.lease.take().filter(|_| !is_clients) {
             lease.failed(&error);

@@ -150,8 +150,9 @@ fn roles(roles: &[String]) -> String {
 
 /// Whether a header of a request is never passed on as it came, because it belongs to the connection, frames the body,
 /// says what only we may say, or would have a service take the request for another than the one that was let through (of
-/// another method or path), or speak through a proxy of the client's choice (`HTTP_PROXY`, to a CGI). Readers that turn names into variables cannot tell `X_User.Id` from `X-User-Id`, so
-/// every character that is neither letter nor digit counts as a dash.
+/// another method or path), or speak through a proxy of the client's choice (`HTTP_PROXY`, to a CGI). Readers that turn
+/// names into variables cannot tell `X_User.Id` from `X-User-Id`, so every character that is neither letter nor digit counts
+/// as a dash.
 pub(crate) fn is_ours(name: &str) -> bool {
     let is_odd = |b: u8| !b.is_ascii_alphanumeric() && b != b'-';
     if name.bytes().any(is_odd) {
@@ -261,8 +262,8 @@ pub(crate) fn is_event_stream(received: &Head) -> bool {
     })
 }
 
-/// Whether an answer to `request` may come in chunks (RFC 9112 section 7.1), or in frames that need no length. The library writes none, although it says so,
-/// where a WebSocket is asked for and another answer given.
+/// Whether an answer to `request` may come in chunks (RFC 9112 section 7.1), or in frames that need no length. The library
+/// writes none, although it says so, where a WebSocket is asked for and another answer given.
 pub(crate) fn takes_chunks(request: &HttpRequest) -> bool {
     let mut protocols = request.headers().get_all(inbound::UPGRADE);
     request.version() >= Version::HTTP_11

@@ -213,6 +213,9 @@ impl Record {
         let code = self.code.get();
         match (ending, status) {
             (Ending::ClientLeft, _) => ("client", "client_left"),
+            (Ending::Broken, _) if self.progress.get().is_some_and(|progress| progress.is_clients_fault()) => {
+                ("client", "incomplete_body")
+            }
             (Ending::Broken, _) => ("upstream", "broken_answer"),
             (Ending::Complete, 502 | 504) => ("upstream", code),
             (Ending::Complete, 500..) if code.is_empty() || code.starts_with("upstream_") => ("upstream", code),

@@ -194,12 +194,13 @@ impl Lease {
     }
 
     /// Keeps the connection for another request, when it can serve one: its answer was read to the end.
-    pub(crate) fn give_back(self) {
+    pub(crate) fn give_back(mut self) {
         let slot = &self.in_flight.0;
         slot.target.breaker.succeeded();
         if !self.connection.http.is_reusable() || slot.target.gone.load(Ordering::Relaxed) {
             return;
         }
+        self.connection.http.shrink();
         let mut idle = slot.idle.borrow_mut();
         if idle.len() < self.pool.upstream.config.max_idle {
             idle.push(Idle {

@@ -17,6 +17,8 @@ pub(crate) enum Broken {
     HeadTooLarge,
     #[error("its answer has a status that there is not")]
     Status,
+    #[error("it says one thing after the other that is no answer")]
+    Interim,
     #[error("where its answer ends is not clear")]
     Framing,
     #[error("the body of its answer cannot be read: {0}")]

@@ -32,10 +32,12 @@ pub(crate) use broken::Broken;
 pub(crate) use request::{BadTarget, Body, HeadWriter, Nothing};
 use request::{Outgoing, Stop};
 
-/// How much room there is for a head, to begin with.
-const HEAD: usize = 4 * 1024;
-/// How much of a body is read at once, at most, and so how much of it waits for a client that is slower than the upstream.
-const PIECE: usize = 32 * 1024;
+/// How much room is made for what is read, to begin with, and as long as that is enough.
+const ROOM: usize = 4 * 1024;
+/// How much room is made once it was not, and so about how much waits for a client that is slower than the upstream.
+const LARGE_ROOM: usize = 32 * 1024;
+/// How many interim answers may go before an answer.
+const MAX_INTERIM: u32 = 100;
 
 /// A connection to an upstream.
 pub(crate) struct Connection<B> {
@@ -51,6 +53,10 @@ pub(crate) struct Connection<B> {
     incoming: BytesMut,
     /// How much of an unfinished head was looked at.
     looked_at: usize,
+    /// Whether the room there is to begin with was not enough.
+    is_large: bool,
+    /// How many interim answers there were to this request.
+    interim: u32,
     left: Left,
     /// Whether another request may follow.
     persists: bool,
@@ -76,6 +82,8 @@ impl<B: Body> Connection<B> {
             method: Method::GET,
             incoming: BytesMut::new(),
             looked_at: 0,
+            is_large: false,
+            interim: 0,
             left: Left::Nothing,
             persists: true,
         })
@@ -89,7 +97,7 @@ impl<B: Body> Connection<B> {
     /// Sends the request whose head was written, as [`Connection::poll_head`] is asked for its answer.
     pub(crate) fn send(&mut self, method: &Method, body: B) {
         self.method = method.clone();
-        self.looked_at = 0;
+        (self.looked_at, self.interim) = (0, 0);
         self.persists = false;
         self.outgoing.begin(method, body);
     }
@@ -105,8 +113,12 @@ impl<B: Body> Connection<B> {
                     self.persists = head.persists() && head.status != StatusCode::SWITCHING_PROTOCOLS;
                     return Poll::Ready(Ok(head));
                 }
+                self.interim += 1;
+                if self.interim > MAX_INTERIM {
+                    return Poll::Ready(Err(Broken::Interim));
+                }
             }
-            if ready!(self.poll_read(cx, HEAD))? == 0 {
+            if ready!(self.poll_read(cx, u64::MAX))? == 0 {
                 return Poll::Ready(Err(self.deaf.take().map_or(Broken::Closed, Broken::Io)));
             }
         }
@@ -148,15 +160,16 @@ impl<B: Body> Connection<B> {
             if let Some(piece) = self.take_piece()? {
                 return Poll::Ready(Some(Ok(piece)));
             }
-            let room = match self.left {
+            let most = match self.left {
                 Left::Nothing => return Poll::Ready(None),
-                Left::Length(left) => usize::try_from(left).unwrap_or(PIECE).min(PIECE),
-                Left::Chunks(_) | Left::All => PIECE,
+                Left::Length(left) => left,
+                Left::Chunks(_) | Left::All => u64::MAX,
             };
-            if ready!(self.poll_read(cx, room))? == 0 {
-                if self.cut.load(Ordering::Relaxed) {
-                    return Poll::Ready(Some(Err(Broken::RequestBody)));
-                }
+            let read = ready!(self.poll_read(cx, most));
+            if !matches!(read, Ok(1..)) && self.cut.load(Ordering::Relaxed) {
+                return Poll::Ready(Some(Err(Broken::RequestBody)));
+            }
+            if read? == 0 {
                 if self.left != Left::All {
                     return Poll::Ready(Some(Err(Broken::Closed)));
                 }
@@ -206,6 +219,13 @@ impl<B: Body> Connection<B> {
             && self.incoming.is_empty()
     }
 
+    /// Gives back memory that only a large answer needs.
+    pub(crate) fn shrink(&mut self) {
+        if std::mem::take(&mut self.is_large) {
+            self.incoming = BytesMut::new();
+        }
+    }
+
     /// The body of the request, as long as the upstream got nothing of it, nor of its head.
     pub(crate) fn unsent(&mut self) -> Option<B> {
         self.outgoing.unsent()
@@ -244,14 +264,20 @@ impl<B: Body> Connection<B> {
         }
     }
 
-    /// Reads what is there, at most `room` bytes: 0 at the end.
-    fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        // What is still free of the last room is used up first, unless that is hardly worth a call.
-        let free = self.incoming.capacity() - self.incoming.len();
-        if free < room.div_ceil(4) {
-            self.incoming.reserve(room);
+    /// Reads what is there, into the room there is, or into more when there is little, and `most` is not less: 0 at the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, most: u64) -> Poll<io::Result<usize>> {
+        let room = if self.is_large { LARGE_ROOM } else { ROOM };
+        let room = usize::try_from(most).map_or(room, |most| most.min(room));
+        if self.free() < room.div_ceil(2) {
+            self.incoming.reserve(room.max(ROOM));
         }
-        pin!(self.reading.read_buf(&mut self.incoming)).poll(cx)
+        let read = ready!(pin!(self.reading.read_buf(&mut self.incoming)).poll(cx));
+        self.is_large |= self.free() == 0;
+        Poll::Ready(read)
+    }
+
+    fn free(&self) -> usize {
+        self.incoming.capacity() - self.incoming.len()
     }
 }
 

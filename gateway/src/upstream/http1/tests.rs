@@ -300,6 +300,45 @@ async fn an_answer_to_a_request_that_breaks_off_later_is_broken_even_where_the_e
 }
 
 #[actix_web::test]
+async fn interim_answers_without_end_are_none() {
+    let (mut connection, mut socket) = pair().await;
+    let interim = "HTTP/1.1 102 Processing\r\n\r\n".repeat(MAX_INTERIM as usize);
+    socket.write_all(interim.as_bytes()).unwrap();
+    socket.write_all(OK).unwrap();
+    get(&mut connection);
+    assert_eq!(head(&mut connection).await.unwrap().status, StatusCode::OK);
+    assert_eq!(body(&mut connection).await.unwrap(), "ok");
+    socket.write_all(interim.as_bytes()).unwrap();
+    socket.write_all(b"HTTP/1.1 102 Processing\r\n\r\n").unwrap();
+    get(&mut connection);
+    assert!(matches!(head(&mut connection).await, Err(Broken::Interim)));
+}
+
+#[actix_web::test]
+async fn an_unused_connection_does_not_keep_the_memory_of_a_large_answer() {
+    let (mut connection, mut socket) = pair().await;
+    let size = 1024 * 1024;
+    let service = on_a_thread(move || {
+        write!(socket, "HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n").unwrap();
+        socket.write_all(&vec![b'a'; size]).unwrap();
+        socket
+    });
+    get(&mut connection);
+    head(&mut connection).await.unwrap();
+    let mut largest = 0;
+    let mut text = 0;
+    while text < size {
+        let piece = poll_fn(|cx| connection.poll_body(cx)).await.unwrap().unwrap();
+        (largest, text) = (piece.len().max(largest), text + piece.len());
+    }
+    let _open = service.await;
+    assert!((LARGE_ROOM / 2..2 * LARGE_ROOM).contains(&largest), "{largest}");
+    assert!(connection.is_reusable());
+    connection.shrink();
+    assert!(connection.incoming.capacity() <= ROOM);
+}
+
+#[actix_web::test]
 async fn only_what_was_said_once_and_to_the_end_can_be_followed_by_another_request() {
     for (answer, is_reusable) in [
         ("HTTP/1.1 204 No Content\r\n\r\n", true),
