@@ -1,6 +1,6 @@
 //! An answer on its way to a client of HTTP/2: no more of it is handed over than is being taken.
 //!
-//! The library keeps up to 400 kB of each answer for a client that does not read, for as long as the client likes, and tells
+//! The library may keep 400 kB of each answer for a client that does not read, for as long as the client likes, and tells
 //! nobody. So answers are handed to it in pieces that are seen to be sent: a few at a time, and none any more to whoever
 //! takes none for too long.
 

@@ -106,6 +106,15 @@ pub(crate) fn url(app: &TestApp, path: &str) -> String {
 
 /// A connection that trusts `pair` and speaks `protocol` in it.
 pub(crate) async fn connect(app: &TestApp, pairs: &[&Pair], protocol: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    secure(TcpStream::connect(app.address).await?, pairs, protocol).await
+}
+
+/// The same, over `stream`.
+pub(crate) async fn secure(
+    stream: TcpStream,
+    pairs: &[&Pair],
+    protocol: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut trusted = RootCertStore::empty();
     for pair in pairs {
         trusted.add(pair.der()).unwrap();
@@ -117,7 +126,6 @@ pub(crate) async fn connect(app: &TestApp, pairs: &[&Pair], protocol: &str) -> s
         .with_root_certificates(trusted)
         .with_no_client_auth();
     config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-    let stream = TcpStream::connect(app.address).await?;
     let name = ServerName::try_from(NAME).unwrap();
     tokio_rustls::TlsConnector::from(Arc::new(config))
         .connect(name, stream)

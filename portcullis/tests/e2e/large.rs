@@ -213,14 +213,6 @@ impl Setting {
         let both = async { tokio::join!(sending, receiving) };
         tokio::time::timeout(PATIENCE, both).await.expect("it goes through");
     }
-
-    /// The most memory that the gateway has ever had.
-    fn peak(&self) -> u64 {
-        let file = format!("/proc/{}/status", self.running.child.id());
-        let status = std::fs::read_to_string(file).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-        line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-    }
 }
 
 /// Waits until `taken` stands still, which has to be long before all of it was taken.
@@ -250,9 +242,9 @@ async fn large_bodies_pass_through_at_flat_memory_however_they_are_framed() {
     };
     // What everybody needs who sends anything at all.
     all(4 * MIB).await;
-    let before = setting.peak();
+    let before = setting.running.peak();
     all(LARGE).await;
-    let after = setting.peak();
+    let after = setting.running.peak();
     println!("at most {} KiB before, {} KiB after", before / 1024, after / 1024);
     assert!(after < before + GROWTH, "{before} {after}");
 }
@@ -263,14 +255,14 @@ async fn who_stops_taking_a_large_body_stops_its_sender_and_may_go_on_later() {
     let warm = AtomicU64::new(0);
     setting.download(Framing::Length, 4 * MIB, &warm, ready(())).await;
     setting.upload(Framing::Length, 4 * MIB, &warm, ready(())).await;
-    let before = setting.peak();
+    let before = setting.running.peak();
     for framing in [Framing::Length, Framing::Chunks] {
         let taken = AtomicU64::new(0);
         setting.download(framing, LARGE / 2, &taken, stands_still(&taken)).await;
         let taken = AtomicU64::new(0);
         setting.upload(framing, LARGE / 2, &taken, stands_still(&taken)).await;
     }
-    let after = setting.peak();
+    let after = setting.running.peak();
     println!("at most {} KiB before, {} KiB after", before / 1024, after / 1024);
     assert!(after < before + GROWTH, "{before} {after}");
 }

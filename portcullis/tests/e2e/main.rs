@@ -27,4 +27,5 @@ mod sessions;
 mod tls;
 mod topology;
 mod tutorials;
+mod unread;
 mod web;

@@ -93,6 +93,14 @@ impl Running {
         said.unwrap_or_else(|_| panic!("it never said {this:?}: {:#?}", self.said.lock().unwrap()))
     }
 
+    /// The most memory that it has ever had.
+    pub(crate) fn peak(&self) -> u64 {
+        let file = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(file).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     pub(crate) fn hang_up(&self) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());

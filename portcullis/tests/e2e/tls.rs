@@ -17,16 +17,16 @@ use tokio_rustls::client::TlsStream;
 
 use crate::running::{PATIENCE, Running};
 
-const NAME: &str = "gateway.test";
+pub(crate) const NAME: &str = "gateway.test";
 
 /// A certificate that vouches for itself, and its key, both PEM.
-struct Pair {
+pub(crate) struct Pair {
     certificate: String,
     key: String,
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).unwrap();
         Self {
             certificate: made.cert.pem(),
@@ -34,14 +34,14 @@ impl Pair {
         }
     }
 
-    fn der(&self) -> CertificateDer<'static> {
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }
 }
 
 /// A gateway, and where it finds its certificate.
-struct Setting {
-    running: Running,
+pub(crate) struct Setting {
+    pub(crate) running: Running,
     files: TempDir,
     /// What clients trust: every certificate that may be shown to them.
     trusted: RootCertStore,
@@ -49,11 +49,16 @@ struct Setting {
 
 impl Setting {
     async fn new(pairs: &[Pair]) -> Self {
+        Self::with(pairs, "").await
+    }
+
+    /// The same, with `more` in its configuration.
+    pub(crate) async fn with(pairs: &[Pair], more: &str) -> Self {
         let files = tempfile::tempdir().unwrap();
         write(&files, &pairs[0].certificate, &pairs[0].key);
         let path = |name: &str| files.path().join(name).display().to_string();
         let config = format!(
-            "[gateway.tls]\ncertificate = \"{}\"\nkey = \"{}\"\n",
+            "[gateway.tls]\ncertificate = \"{}\"\nkey = \"{}\"\n{more}",
             path("certificate.pem"),
             path("key.pem")
         );
@@ -68,7 +73,7 @@ impl Setting {
         }
     }
 
-    async fn connect(&self, protocol: &str) -> TlsStream<TcpStream> {
+    pub(crate) async fn connect(&self, protocol: &str) -> TlsStream<TcpStream> {
         connect(self.running.address, self.trusted.clone(), protocol).await
     }
 
@@ -215,4 +220,20 @@ async fn a_renewed_certificate_counts_without_a_signal_and_a_bad_one_is_got_over
     write(&setting.files, &third.certificate, &third.key);
     setting.becomes(third).await;
     open.go_on().await;
+}
+
+#[tokio::test]
+async fn handshakes_that_nobody_goes_on_with_keep_nobody_else_out() {
+    let pairs = [Pair::new()];
+    let more = "[gateway]\nworkers = 1\nheader_timeout = \"1h\"\n";
+    let setting = Setting::with(&pairs, more).await;
+    let mut silent = Vec::new();
+    // More than the library shakes hands with at once unless it is told another number.
+    for _ in 0..600 {
+        let mut stream = TcpStream::connect(setting.running.address).await.unwrap();
+        stream.write_all(b"\x16\x03\x01").await.unwrap();
+        silent.push(stream);
+    }
+    let shown = tokio::time::timeout(PATIENCE, setting.shown()).await;
+    assert_eq!(shown.expect("there is room for one more"), pairs[0].der());
 }
