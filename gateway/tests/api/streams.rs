@@ -34,6 +34,51 @@ async fn answer_all(service: TcpListener, head: &'static str, accepted: mpsc::Un
     }
 }
 
+/// More than the buffers of all sockets on the way can hold.
+const LARGE: usize = 48 * 1024 * 1024;
+
+#[actix_web::test]
+async fn a_client_that_sends_all_before_it_reads_anything_is_served_by_a_service_that_answers_as_it_reads() {
+    let service = listener().await;
+    let address = service.local_addr().unwrap();
+    let app = spawn_with(|config| odd(config, address, r#", "body_limit": 1000000000"#)).await;
+    let serving = async {
+        let (stream, _) = service.accept().await.unwrap();
+        let (mut reading, mut writing) = stream.into_split();
+        let answer = async {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", LARGE / 16);
+            writing.write_all(head.as_bytes()).await.unwrap();
+            writing.write_all(&vec![b'a'; LARGE / 16 - 1]).await.unwrap();
+            writing
+        };
+        let request = async {
+            let (mut buffer, mut read) = (vec![0; 64 * 1024], 0);
+            while read < LARGE {
+                let more = reading.read(&mut buffer).await.unwrap();
+                assert_ne!(more, 0, "all of it comes");
+                read += more;
+            }
+        };
+        let (mut writing, ()) = tokio::join!(answer, request);
+        writing.write_all(b"a").await.unwrap();
+    };
+    let asking = async {
+        let mut client = TcpStream::connect(app.address).await.unwrap();
+        let head = format!("POST /odd HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {LARGE}\r\n\r\n");
+        client.write_all(head.as_bytes()).await.unwrap();
+        client.write_all(&vec![b'b'; LARGE]).await.unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        answer
+    };
+    let both = async { tokio::join!(asking, serving).0 };
+    let answer = tokio::time::timeout(PATIENCE, both)
+        .await
+        .expect("nobody waits for the other");
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    assert_eq!(answer.iter().filter(|byte| **byte == b'a').count() / (LARGE / 16), 1);
+}
+
 async fn listen(app: &TestApp, path: &str, session: &str) -> Response {
     let request = app.request(Method::GET, path);
     let response = request

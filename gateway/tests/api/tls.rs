@@ -385,8 +385,10 @@ pub(crate) async fn speak(
     (sender, tokio::spawn(async move { drop(connection.await) }))
 }
 
-pub(crate) fn get(app: &TestApp, path: &str) -> hyper::Request<()> {
-    hyper::Request::get(url(app, path)).body(()).unwrap()
+pub(crate) fn get(app: &TestApp, path: &str) -> tokio_tungstenite::tungstenite::http::Request<()> {
+    tokio_tungstenite::tungstenite::http::Request::get(url(app, path))
+        .body(())
+        .unwrap()
 }
 
 /// An upstream that takes connections and never answers, and how many it got.

@@ -136,7 +136,7 @@ async fn connect(address: SocketAddr, trusted: RootCertStore, protocol: &str) ->
 /// Two connections that stay open, one of each protocol.
 struct Open {
     first: TlsStream<TcpStream>,
-    second: SendRequest<hyper::body::Bytes>,
+    second: SendRequest<bytes::Bytes>,
     connection: tokio::task::JoinHandle<Result<(), h2::Error>>,
 }
 
@@ -160,7 +160,7 @@ impl Open {
             assert_ne!(self.first.read_buf(&mut answer).await.unwrap(), 0, "it was closed");
         }
         assert!(answer.starts_with(b"HTTP/1.1 404 "));
-        let request = hyper::Request::get(format!("https://{NAME}/nowhere")).body(()).unwrap();
+        let request = http::Request::get(format!("https://{NAME}/nowhere")).body(()).unwrap();
         let answer = self.second.send_request(request, true).unwrap().0;
         assert_eq!(answer.await.unwrap().status(), 404);
         assert!(!self.connection.is_finished());
