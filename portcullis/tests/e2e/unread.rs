@@ -15,7 +15,7 @@ const STREAMS: usize = 200;
 const LARGE: usize = 16 * 1024 * 1024;
 static PIECE: [u8; 16 * 1024] = [b'x'; 16 * 1024];
 /// What the gateway may hold of an answer, in its own memory: what it has read ahead, and what it has handed over.
-const HELD: usize = 128 * 1024;
+const HELD: usize = 192 * 1024;
 
 /// A service with large answers; how many connections it has, and how many bytes of answers were taken from it.
 async fn serve(service: TcpListener, open: Arc<AtomicUsize>, taken: Arc<AtomicUsize>) {
