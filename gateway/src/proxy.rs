@@ -83,10 +83,8 @@ impl Passage<'_> {
         let mut kept = if self.handshake.is_some() {
             // A connection that becomes a tunnel begins with the request that asks for it.
             Kept::New
-        } else if may_repeat {
-            Kept::Any
         } else {
-            Kept::Checked
+            Kept::Quiet
         };
         let (mut tried, mut repeats) = (0_u64, false);
         let mut last = None;

@@ -84,15 +84,13 @@ impl Alarm {
     }
 }
 
-/// Which of the unused connections a request may have.
+/// Which connection a request may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kept {
-    /// Any: should its other end turn out to have closed it, the request can be sent once more.
-    Any,
-    /// One whose socket says, right before the request is written, that its other end has neither closed it nor said
-    /// anything.
-    Checked,
-    /// None: it gets a new one.
+    /// One that was kept, if its other end has neither closed it nor said anything, as its socket says right before the
+    /// request is written: what is there already is no answer to this request.
+    Quiet,
+    /// A new one.
     New,
 }
 
@@ -220,7 +218,7 @@ impl Slot {
     }
 
     /// Takes the connection used last: it is the least likely to be closed, and the others may grow old and go.
-    fn unused(&self, kept: Kept, idle_timeout: Duration) -> Option<Box<Connection>> {
+    fn unused(&self, idle_timeout: Duration) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(one) = idle.pop() {
             if one.since.elapsed() >= idle_timeout {
@@ -228,13 +226,7 @@ impl Slot {
                 idle.clear();
                 return None;
             }
-            let http = &one.connection.http;
-            let is_good = match kept {
-                Kept::Any => http.is_quiet(),
-                Kept::Checked => http.is_quiet() && http.is_quiet_now(),
-                Kept::New => false,
-            };
-            if is_good {
+            if one.connection.http.is_quiet() {
                 return Some(one.connection);
             }
         }
@@ -325,7 +317,7 @@ impl Pool {
         let in_flight = InFlight::new(slot);
         let unused = match kept {
             Kept::New => None,
-            Kept::Any | Kept::Checked => slot.unused(kept, self.idle_timeout),
+            Kept::Quiet => slot.unused(self.idle_timeout),
         };
         let reused = unused.is_some();
         let connection = match unused {

@@ -76,7 +76,7 @@ async fn a_client_that_sends_all_before_it_reads_anything_is_served_by_a_service
         .await
         .expect("nobody waits for the other");
     assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
-    assert_eq!(answer.iter().filter(|byte| **byte == b'a').count() / (LARGE / 16), 1);
+    assert!(answer.ends_with(&vec![b'a'; LARGE / 16]));
 }
 
 async fn listen(app: &TestApp, path: &str, session: &str) -> Response {

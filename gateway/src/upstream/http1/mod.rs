@@ -211,14 +211,9 @@ impl<B: Body> Connection<B> {
         self.outgoing.unsent()
     }
 
-    /// Whether the other end has neither closed the connection, nor said anything unasked, as far as the event loop has
-    /// heard.
+    /// Whether the other end has neither closed the connection, nor said anything unasked, as the socket itself says this
+    /// very moment: the event loop may not have heard of it yet.
     pub(crate) fn is_quiet(&self) -> bool {
-        matches!(self.reading.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
-
-    /// The same, as the socket itself says this very moment.
-    pub(crate) fn is_quiet_now(&self) -> bool {
         let mut byte = [std::mem::MaybeUninit::uninit()];
         matches!(SockRef::from(self.reading.as_ref()).peek(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }

@@ -175,7 +175,7 @@ async fn a_request_is_written_with_its_body_framed_as_it_is() {
         assert!(connection.is_reusable());
     }
     socket.write_all(b"x").unwrap();
-    assert!(!connection.is_quiet_now());
+    assert!(!connection.is_quiet());
 }
 
 #[actix_web::test]
@@ -247,7 +247,7 @@ async fn a_request_of_which_nothing_left_comes_back() {
     connection.writing.as_mut().unwrap().write_all(b"x").await.unwrap();
     socket.peek(&mut [0]).unwrap();
     drop(socket);
-    assert!(!connection.is_quiet_now());
+    assert!(!connection.is_quiet());
     send(&mut connection, &Method::POST, Pieces::of(Some(2), &["ab"]));
     assert!(head(&mut connection).await.is_err());
     let body = connection.unsent().expect("nothing has left");
