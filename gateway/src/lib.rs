@@ -47,7 +47,7 @@ use service_kit::health::Readiness;
 use service_kit::{Clock, Running, server};
 
 pub use config::{AccessLog, Auth, By, Config, HealthCheck, RateLimit, RouteConfig, Stale, Tls, Upstream};
-use connection::Connection;
+use connection::{Bounds, Connection};
 use events::Events;
 pub use header_rules::HeaderRules;
 pub use reload::{Reloader, is_reloaded};
@@ -111,7 +111,11 @@ pub fn start_reloadable(
     let (sink, present) = (gateway.sink.clone(), Arc::clone(&gateway.present));
     let limits = Arc::clone(&gateway.state.load().limits);
     let reloader = Reloader::of(&gateway, certificate.clone());
-    let patience = config.keep_alive + config.header_timeout;
+    let bounds = Bounds {
+        patience: config.keep_alive + config.header_timeout,
+        standstill: config.body_timeout,
+        most: config.max_connections,
+    };
     let is_secure = certificate.is_some();
     let server = HttpServer::new(move || {
         let worker = Rc::new(Worker::new(&gateway));
@@ -124,12 +128,15 @@ pub fn start_reloadable(
     })
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)
+    // Handshakes that nobody goes on with have a limit of their own, past which nobody at all gets in.
+    .max_connection_rate(config.max_connections)
     // Of several such functions only the last would be called.
     .on_connect(move |socket, data| {
         tunnel::Socket::remember(socket, data);
-        Connection::remember(socket, data, patience);
         data.insert(present.connection());
-        http2::count(socket, data);
+        if let Some(connection) = Connection::remember(socket, data, bounds) {
+            http2::count(connection, data, bounds.standstill);
+        }
     })
     .client_request_timeout(config.header_timeout)
     .tls_handshake_timeout(config.header_timeout)

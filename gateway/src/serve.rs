@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
@@ -237,9 +237,7 @@ pub(crate) async fn surround(
     let (request, response) = response.into_parts();
     record.notes(&response);
     let response = edge::settle("gateway", &request, response);
-    if !matches!(response.body().size(), BodySize::Stream) {
-        Connection::wait(&request);
-    }
+    let response = Connection::answered(&request, response);
     let response = record.watch(&request, response);
     Ok(ServiceResponse::new(request, response))
 }

@@ -24,13 +24,13 @@ use crate::helpers::{PATIENCE, TestApp, listener, odd, read, read_head, route, s
 const NAME: &str = "gateway.test";
 
 /// A certificate that vouches for itself, and its key, both PEM.
-struct Pair {
+pub(crate) struct Pair {
     certificate: String,
     key: String,
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::made(|_| {})
     }
 
@@ -50,10 +50,10 @@ impl Pair {
 }
 
 /// Where the gateway finds the two.
-struct Files(TempDir);
+pub(crate) struct Files(TempDir);
 
 impl Files {
-    fn of(pair: &Pair) -> Self {
+    pub(crate) fn of(pair: &Pair) -> Self {
         let files = Self(tempfile::tempdir().unwrap());
         files.write(&pair.certificate, &pair.key);
         files
@@ -77,7 +77,7 @@ impl Files {
     }
 }
 
-async fn spawn(files: &Files, change: impl FnOnce(&mut Config)) -> TestApp {
+pub(crate) async fn spawn(files: &Files, change: impl FnOnce(&mut Config)) -> TestApp {
     spawn_with(|config| {
         config.tls = Some(files.tls());
         change(config);
@@ -100,12 +100,21 @@ fn client(
     change(builder).build().unwrap()
 }
 
-fn url(app: &TestApp, path: &str) -> String {
+pub(crate) fn url(app: &TestApp, path: &str) -> String {
     format!("https://{NAME}:{}{path}", app.address.port())
 }
 
 /// A connection that trusts `pair` and speaks `protocol` in it.
-async fn connect(app: &TestApp, pairs: &[&Pair], protocol: &str) -> std::io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn connect(app: &TestApp, pairs: &[&Pair], protocol: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    secure(TcpStream::connect(app.address).await?, pairs, protocol).await
+}
+
+/// The same, over `stream`.
+pub(crate) async fn secure(
+    stream: TcpStream,
+    pairs: &[&Pair],
+    protocol: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut trusted = RootCertStore::empty();
     for pair in pairs {
         trusted.add(pair.der()).unwrap();
@@ -117,7 +126,6 @@ async fn connect(app: &TestApp, pairs: &[&Pair], protocol: &str) -> std::io::Res
         .with_root_certificates(trusted)
         .with_no_client_auth();
     config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-    let stream = TcpStream::connect(app.address).await?;
     let name = ServerName::try_from(NAME).unwrap();
     tokio_rustls::TlsConnector::from(Arc::new(config))
         .connect(name, stream)
@@ -129,7 +137,7 @@ fn shown(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
 }
 
 /// `GET /open` over an open connection; its status.
-async fn ask(stream: &mut TlsStream<TcpStream>) -> String {
+pub(crate) async fn ask(stream: &mut TlsStream<TcpStream>) -> String {
     let request = format!("GET /open HTTP/1.1\r\nHost: {NAME}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
@@ -368,13 +376,16 @@ async fn a_client_that_does_not_shake_hands_is_cut_off() {
 }
 
 /// A client of HTTP/2 that does as it is told, and its connection.
-async fn speak(app: &TestApp, pair: &Pair) -> (h2::client::SendRequest<bytes::Bytes>, tokio::task::JoinHandle<()>) {
+pub(crate) async fn speak(
+    app: &TestApp,
+    pair: &Pair,
+) -> (h2::client::SendRequest<bytes::Bytes>, tokio::task::JoinHandle<()>) {
     let stream = connect(app, &[pair], "h2").await.unwrap();
     let (sender, connection) = h2::client::handshake(stream).await.unwrap();
     (sender, tokio::spawn(async move { drop(connection.await) }))
 }
 
-fn get(app: &TestApp, path: &str) -> tokio_tungstenite::tungstenite::http::Request<()> {
+pub(crate) fn get(app: &TestApp, path: &str) -> tokio_tungstenite::tungstenite::http::Request<()> {
     tokio_tungstenite::tungstenite::http::Request::get(url(app, path))
         .body(())
         .unwrap()
