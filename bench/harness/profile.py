@@ -36,7 +36,7 @@ FUNCTIONS = [
     ('system calls, before the kernel', r'^__GI_|^__libc_|^__send|^__recv|^epoll_|^__write'),
     ('clock', r'clock_gettime|Instant|Timespec|clock::'),
     ('bytes, hash maps', r'^<?(bytes|hashbrown|core::hash)|BuildHasher'),
-    ('upstream client (hyper)', r'hyper|proxy|upstream|http_body'),
+    ('upstream client', r'proxy|upstream|http1::|HeadWriter|gateway::body'),
     ('server (actix)', r'actix'),
     ('our own: serve, edge', r'portcullis'),
     ('runtime (tokio)', r'tokio|mio::|futures|waker|Waker|local_waker'),

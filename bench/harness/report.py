@@ -27,9 +27,11 @@ def median(samples, key):
 
 
 def latency(samples, key):
-    """The median of the rounds in which others used least of the core: what they do shows in latencies first."""
-    quiet = sorted(samples, key=lambda sample: sample['foreign'])[:(len(samples) + 1) // 2]
-    return median(quiet, key)
+    """The median of the quieter half of the rounds: those in which others used least of the core, and the machine was as
+    fast as it can be (the same request cost the least). Latencies show first what others do, be it on other machines."""
+    fastest = min(sample['cpu_us'] for sample in samples)
+    quiet = sorted(samples, key=lambda sample: sample['foreign'] + sample['cpu_us'] / fastest)
+    return median(quiet[:(len(samples) + 1) // 2], key)
 
 
 def ratio(ours, theirs):

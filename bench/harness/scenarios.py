@@ -115,8 +115,8 @@ def scenarios(options):
     return [
         Scenario('saturated', 'Small JSON, as fast as it goes (64 keep-alive connections)', rounds, saturated),
         Scenario('paced', f'Small JSON at {options.rate:,} requests/s', rounds, paced),
-        Scenario('own70', 'Small JSON at 70 % of its own saturation', few, own_share),
-        Scenario('plain70', f'Small JSON at 70 % of the saturation of {PLAIN}', few, plain_share),
+        Scenario('own70', 'Small JSON at 70 % of its own saturation', rounds, own_share),
+        Scenario('plain70', f'Small JSON at 70 % of the saturation of {PLAIN}', rounds, plain_share),
         Scenario('download', '1 MB downloads (8 connections)', few, download),
         Scenario('upload', '1 MB uploads (8 connections)', few, upload),
         Scenario('cold', 'Cold cache: every token is new', few, cold),

@@ -1,6 +1,6 @@
 //! Bodies on their way through: counted, timed, never collected.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,16 +11,17 @@ use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::Payload;
 use bytes::Bytes;
 use futures_util::Stream;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
 use service_kit::clock;
 use tokio::time::Sleep;
 
 use crate::connection::Answering;
-use crate::upstream::Lease;
+use crate::upstream::{Body, Broken, Lease};
 
-/// How the request's body is coming along: shared between the body, which hyper owns, and whoever waits for the answer.
-#[derive(Debug)]
+/// How the request's body is coming along: shared between the body, and whoever waits for the answer, or keeps a record.
 pub(crate) struct Progress {
+    /// What the client sends. It is not let go before the answer is over: the HTTP library takes that for a wish to read on
+    /// to an end that may never come, and would not close the connection.
+    payload: RefCell<Payload>,
     state: Cell<Sending>,
     began_at: Instant,
     bytes: Cell<u64>,
@@ -42,10 +43,16 @@ pub(crate) enum Sending {
 }
 
 impl Progress {
-    pub(crate) fn new(has_body: bool) -> Rc<Self> {
+    /// Of a request without a body, when there is no `payload`.
+    pub(crate) fn of(payload: Option<Payload>) -> Rc<Self> {
         let now = clock::instant();
         Rc::new(Self {
-            state: Cell::new(if has_body { Sending::Underway } else { Sending::Done }),
+            state: Cell::new(if payload.is_some() {
+                Sending::Underway
+            } else {
+                Sending::Done
+            }),
+            payload: RefCell::new(payload.unwrap_or(Payload::None)),
             began_at: now,
             bytes: Cell::new(0),
             moved_at: Cell::new(now),
@@ -100,7 +107,8 @@ pub(crate) enum RequestBody {
 }
 
 pub(crate) struct Streamed {
-    payload: Payload,
+    /// A piece that nobody got, and that comes once more.
+    returned: Option<Bytes>,
     length: Option<u64>,
     sent: u64,
     limit: u64,
@@ -108,10 +116,10 @@ pub(crate) struct Streamed {
 }
 
 impl RequestBody {
-    /// `payload`, of the announced `length`, cut off beyond `limit` bytes.
-    pub(crate) fn streamed(payload: Payload, length: Option<u64>, limit: u64, progress: Rc<Progress>) -> Self {
+    /// What comes of the payload of `progress`, of the announced `length`, cut off beyond `limit` bytes.
+    pub(crate) fn streamed(length: Option<u64>, limit: u64, progress: Rc<Progress>) -> Self {
         Self::Streamed(Streamed {
-            payload,
+            returned: None,
             length,
             sent: 0,
             limit,
@@ -122,65 +130,77 @@ impl RequestBody {
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
     }
+}
 
-    /// The announced length; `None` for a body in chunks.
-    pub(crate) fn length(&self) -> Option<u64> {
+impl Body for RequestBody {
+    type Error = RequestBodyError;
+
+    fn length(&self) -> Option<u64> {
         match self {
             Self::Empty => Some(0),
             Self::Streamed(body) => body.length,
         }
     }
-}
 
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = RequestBodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Streamed(body) => body.poll_frame(cx),
+    fn is_over(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Streamed(body) => body.is_over(),
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.is_empty()
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RequestBodyError>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Streamed(body) => body.poll_piece(cx),
+        }
     }
 
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Streamed(body) => body.length.map_or_else(SizeHint::default, |length| {
-                SizeHint::with_exact(length.saturating_sub(body.sent))
-            }),
+    fn take_back(&mut self, piece: Bytes) {
+        if let (Self::Streamed(body), false) = (self, piece.is_empty()) {
+            body.sent = body.sent.saturating_sub(piece.len() as u64);
+            body.returned = Some(piece);
+            body.progress.moved(Sending::Underway);
         }
     }
 }
 
 impl Streamed {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        let Poll::Ready(piece) = Pin::new(&mut self.payload).poll_next(cx) else {
-            self.progress.awaits_client.set(true);
-            return Poll::Pending;
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, RequestBodyError>>> {
+        let piece = match self.returned.take() {
+            Some(piece) => Some(Ok(piece)),
+            None => match Pin::new(&mut *self.progress.payload.borrow_mut()).poll_next(cx) {
+                Poll::Ready(piece) => piece,
+                Poll::Pending => {
+                    self.progress.awaits_client.set(true);
+                    return Poll::Pending;
+                }
+            },
         };
-        let (state, frame) = match piece {
-            None => (Sending::Done, None),
-            Some(Err(_)) => (Sending::Broken, Some(Err(RequestBodyError::Broken))),
-            Some(Ok(piece)) => {
+        let (state, piece) = match piece {
+            None if self.length.is_none_or(|length| self.sent == length) => (Sending::Done, None),
+            None | Some(Err(_)) => (Sending::Broken, Some(Err(RequestBodyError::Broken))),
+            Some(Ok(mut piece)) => {
+                // The library reads on where another protocol is asked for: what comes after a body is no part of it.
+                let left = self.length.map_or(u64::MAX, |length| length - self.sent);
+                piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                 self.sent = self.sent.saturating_add(piece.len() as u64);
                 self.progress.bytes.set(self.sent);
                 if self.sent > self.limit {
                     (Sending::TooLarge, Some(Err(RequestBodyError::TooLarge)))
-                } else if self.length.is_some_and(|length| self.sent >= length) {
-                    // With a known length nobody asks for the end.
-                    (Sending::Done, Some(Ok(Frame::data(piece))))
+                } else if self.is_over() {
+                    (Sending::Done, Some(Ok(piece)))
                 } else {
-                    (Sending::Underway, Some(Ok(Frame::data(piece))))
+                    (Sending::Underway, Some(Ok(piece)))
                 }
             }
         };
         self.progress.moved(state);
-        Poll::Ready(frame)
+        Poll::Ready(piece)
+    }
+
+    fn is_over(&self) -> bool {
+        self.length.is_some_and(|length| self.sent >= length)
     }
 }
 
@@ -188,7 +208,7 @@ impl Streamed {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ResponseBodyError {
     #[error("the upstream broke off its answer: {0}")]
-    Upstream(#[from] hyper::Error),
+    Upstream(#[from] Broken),
     #[error("the upstream paused for too long in its answer")]
     Paused,
 }
@@ -196,26 +216,27 @@ pub(crate) enum ResponseBodyError {
 /// The body of an upstream's answer. Gives the connection back as soon as the last byte is read; dropped before that, it
 /// closes the connection.
 pub(crate) struct ResponseBody {
-    incoming: Incoming,
     size: BodySize,
     lease: Option<Lease>,
     pause: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     timing: bool,
+    /// Why it breaks off, once what came before was passed on.
+    failure: Option<ResponseBodyError>,
     /// Comes when the answer has to end, as if it had come to its end, if that is ever so.
     ended: Option<Pin<Box<dyn Future<Output = ()>>>>,
     _answering: Option<Answering>,
 }
 
 impl ResponseBody {
-    pub(crate) fn new(incoming: Incoming, size: BodySize, lease: Lease, pause: Duration) -> Self {
+    pub(crate) fn new(size: BodySize, lease: Lease, pause: Duration) -> Self {
         let mut body = Self {
-            incoming,
             size,
             lease: Some(lease),
             pause,
             timer: None,
             timing: false,
+            failure: None,
             ended: None,
             _answering: None,
         };
@@ -240,19 +261,20 @@ impl ResponseBody {
     }
 
     fn release_at_end(&mut self) {
-        if self.incoming.is_end_stream()
-            && let Some(lease) = self.lease.take()
-        {
+        if let Some(lease) = self.lease.take_if(|lease| lease.is_answered()) {
             lease.give_back();
         }
     }
 
-    /// The upstream is to blame for `error`.
-    fn failed(&mut self, error: ResponseBodyError) -> ResponseBodyError {
+    /// The upstream is to blame for `error`. What was read before it is still to be written, and is, when its connection
+    /// finds that nothing more is ready just now.
+    fn fail(&mut self, error: ResponseBodyError, cx: &Context<'_>) -> Poll<Option<Result<Bytes, ResponseBodyError>>> {
         if let Some(lease) = self.lease.take() {
             lease.failed(&error);
         }
-        error
+        self.failure = Some(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Waits for the upstream no longer than `pause`, counted from when it began to be waited for.
@@ -284,27 +306,20 @@ impl MessageBody for ResponseBody {
             body.lease = None;
             return Poll::Ready(None);
         }
-        loop {
-            let Poll::Ready(frame) = Pin::new(&mut body.incoming).poll_frame(cx) else {
-                ready!(body.poll_pause(cx));
-                return Poll::Ready(Some(Err(body.failed(ResponseBodyError::Paused))));
-            };
-            body.timing = false;
-            let Some(frame) = frame.transpose().map_err(|error| body.failed(error.into()))? else {
-                if let Some(lease) = body.lease.take() {
-                    lease.give_back();
-                }
-                return Poll::Ready(None);
-            };
-            match frame.into_data() {
-                // An empty piece would read as the end; trailers go no further.
-                Ok(data) if data.is_empty() => {}
-                Err(_) => {}
-                Ok(data) => {
-                    body.release_at_end();
-                    return Poll::Ready(Some(Ok(data)));
-                }
+        let Some(lease) = &mut body.lease else {
+            return Poll::Ready(body.failure.take().map(Err));
+        };
+        let Poll::Ready(piece) = lease.poll_body(cx) else {
+            ready!(body.poll_pause(cx));
+            return body.fail(ResponseBodyError::Paused, cx);
+        };
+        body.timing = false;
+        match piece.transpose() {
+            Ok(piece) => {
+                body.release_at_end();
+                Poll::Ready(piece.map(Ok))
             }
+            Err(error) => body.fail(error.into(), cx),
         }
     }
 }

@@ -7,6 +7,7 @@ use actix_web::http::header::RETRY_AFTER;
 use service_kit::Problem;
 
 use crate::path::BadPath;
+use crate::upstream::{BadTarget, Broken};
 
 /// Why forwarding failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +21,7 @@ pub(crate) enum ProxyError {
     #[error("the upstream is not asked: {0}")]
     Unavailable(&'static str, Duration),
     #[error("the upstream broke off or did not speak HTTP: {0}")]
-    Upstream(hyper::Error),
+    Upstream(Broken),
     #[error("the upstream's answer cannot be passed on")]
     BadAnswer,
     #[error("the upstream did not answer in time")]
@@ -32,7 +33,7 @@ pub(crate) enum ProxyError {
     #[error("the client stopped sending in the middle of the body")]
     ClientPaused,
     #[error("the request cannot be written for the upstream: {0}")]
-    Unwritable(#[from] hyper::http::Error),
+    Unwritable(#[from] BadTarget),
 }
 
 impl ProxyError {

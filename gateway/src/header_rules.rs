@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::http::header::{self as outbound, HeaderMap as OutboundMap};
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use service_kit::config::list;
 
 use crate::headers::{is_hop_by_hop, is_ours};
+use crate::upstream::HeadWriter;
 
 /// `request_headers` or `response_headers` of a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -105,13 +105,12 @@ impl RequestRules {
         names.any(|known| known.len() == name.len() && known.bytes().map(plain).eq(name.bytes().map(plain)))
     }
 
-    /// The last word on `headers`.
-    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
-        for name in &self.remove {
-            headers.remove(name);
-        }
+    /// What they set, except what is withheld for another reason.
+    pub(crate) fn write(&self, head: &mut HeadWriter<'_>, withheld: impl Fn(&str) -> bool) {
         for (name, value) in &self.set {
-            headers.insert(name, value.clone());
+            if !withheld(name.as_str()) {
+                head.field(name.as_str(), value);
+            }
         }
     }
 }
@@ -119,8 +118,8 @@ impl RequestRules {
 /// Rules toward a client, compiled.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct ResponseRules {
-    set: Vec<(outbound::HeaderName, outbound::HeaderValue)>,
-    remove: Vec<outbound::HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+    remove: Vec<HeaderName>,
 }
 
 impl ResponseRules {
@@ -136,7 +135,7 @@ impl ResponseRules {
     }
 
     /// The route's word on the `headers` of its upstream's answer.
-    pub(crate) fn apply(&self, headers: &mut OutboundMap) {
+    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
         for name in &self.remove {
             headers.remove(name);
         }

@@ -4,7 +4,6 @@ use actix_web::HttpRequest;
 use actix_web::dev::RequestHead;
 use actix_web::http::Version;
 use actix_web::http::header::{self as inbound, HeaderMap as InboundMap};
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use service_kit::RequestId;
 
 use crate::admission::Caller;
@@ -14,16 +13,11 @@ use crate::cookie;
 use crate::record::Record;
 use crate::routes::Route;
 use crate::trace::Trace;
+use crate::tunnel::Handshake;
+use crate::upstream::{Head, HeadWriter};
 
-const X_USER_ID: HeaderName = HeaderName::from_static("x-user-id");
-const X_USER_ROLES: HeaderName = HeaderName::from_static("x-user-roles");
-const X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
-const X_SCOPE: HeaderName = HeaderName::from_static("x-scope");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const AUTHORIZATION: &str = "authorization";
+const TRACEPARENT: &str = "traceparent";
 
 /// The host that `request` is for: of an absolute target, else of `Host` (RFC 9112 section 3.2.2). `None` when it is not
 /// one that could be passed on without quoting, or when both are there and differ; empty when there is none, as HTTP/1.0
@@ -78,74 +72,70 @@ pub(crate) fn size(headers: &InboundMap) -> usize {
         .sum()
 }
 
-/// The headers that an upstream gets, except `Host` and what frames the body.
+/// Writes the headers that an upstream gets, except `Host` and what frames the body.
 pub(crate) fn toward_upstream(
+    head: &mut HeadWriter<'_>,
     request: &HttpRequest,
     host: &str,
     route: &Route,
     caller: Option<&Caller>,
     record: &Record,
-) -> HeaderMap {
+    handshake: Option<&Handshake>,
+) {
     let received = request.headers();
     let nominated = Nominated::in_request(received);
     let trace = Trace::received(received);
     let traced = trace.is_some();
     let takes_cookie = route.purpose == Purpose::Refresh && cookie::is_asked_for(received);
-    let mut headers = HeaderMap::with_capacity(received.len() + 12);
+    let replaced = |name: &str| handshake.is_some_and(|handshake| handshake.withholds(name));
     for (name, value) in received {
         let name = name.as_str();
         let withheld = is_ours(name)
             || nominated.contains(name)
             || route.request_rules.withhold(name)
-            || (name == "authorization" && route.auth != Auth::None)
-            || name == "traceparent"
-            || (!traced && name == "tracestate");
+            || (name == AUTHORIZATION && route.auth != Auth::None)
+            || name == TRACEPARENT
+            || (!traced && name == "tracestate")
+            || replaced(name);
         if withheld {
             continue;
         }
-        let value = if name == "cookie" && !takes_cookie {
-            cookie::withhold(value.as_bytes())
+        if name == "cookie" && !takes_cookie {
+            if let Some(value) = cookie::withhold(value.as_bytes()) {
+                head.line(name, &value);
+            }
         } else {
-            Some(value.as_bytes().into())
-        };
-        // Both versions of the http crate allow the same bytes.
-        if let (Ok(name), Some(Ok(value))) = (
-            name.parse::<HeaderName>(),
-            value.as_deref().map(HeaderValue::from_bytes),
-        ) {
-            headers.append(name, value);
+            head.field(name, value);
         }
     }
-    if let Some(value) = caller.map(|caller| HeaderValue::from_bytes(caller.authorization.as_bytes()))
-        && let Ok(value) = value
-    {
-        headers.insert(header::AUTHORIZATION, value);
-    }
-    let mut set = |name: HeaderName, text: &str| {
-        if let Ok(value) = HeaderValue::from_str(text) {
-            headers.insert(name, value);
+    if let Some(Caller { claims, authorization }) = caller {
+        if !route.request_rules.withhold(AUTHORIZATION) {
+            head.field(AUTHORIZATION, authorization);
         }
-    };
-    if let Some(Caller { claims, .. }) = caller {
-        set(X_USER_ID, &claims.sub);
-        set(X_USER_ROLES, &roles(&claims.roles));
-        set(X_SESSION_ID, claims.sid.as_deref().unwrap_or_default());
-        set(X_SCOPE, &claims.scope);
+        head.say("x-user-id", &claims.sub);
+        head.say("x-user-roles", &roles(&claims.roles));
+        head.say("x-session-id", claims.sid.as_deref().unwrap_or_default());
+        head.say("x-scope", &claims.scope);
     }
-    set(X_REQUEST_ID, &RequestId::of(request));
+    head.say("x-request-id", &RequestId::of(request));
     let arrival = &record.arrival;
     let (scheme, host) = (arrival.scheme(Scheme::of(request)).as_str(), arrival.host(host));
-    set(X_FORWARDED_PROTO, scheme);
+    head.say("x-forwarded-proto", scheme);
     if !host.is_empty() {
-        set(X_FORWARDED_HOST, host);
+        head.say("x-forwarded-host", host);
     }
     if arrival.client.is_some() {
-        set(X_FORWARDED_FOR, &arrival.addresses());
+        head.say("x-forwarded-for", &arrival.addresses());
     }
-    set(header::FORWARDED, &arrival.forwarded(host, scheme));
-    set(TRACEPARENT, record.trace(trace).as_str());
-    route.request_rules.apply(&mut headers);
-    headers
+    head.say("forwarded", &arrival.forwarded(host, scheme));
+    let trace = record.trace(trace);
+    if !route.request_rules.withhold(TRACEPARENT) {
+        head.say(TRACEPARENT, trace.as_str());
+    }
+    route.request_rules.write(head, replaced);
+    if let Some(handshake) = handshake {
+        handshake.ask(head);
+    }
 }
 
 /// Roles with commas between them; one that has a comma itself would read as two, and is left out.
@@ -247,22 +237,16 @@ impl<'a> Nominated<'a> {
 /// The headers of an upstream's answer that a client gets. What frames the body is left out, and so is what the upstream
 /// says about other origins: that is for us to say. The refresh cookie is for services to set that give out its tokens: any
 /// other could sign a browser in as somebody else.
-pub(crate) fn toward_client(received: &HeaderMap, route: &Route, headers: &mut InboundMap) {
-    let nominated = Nominated::parse(received.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes));
-    for (name, value) in received {
-        let name = name.as_str();
-        let withheld = is_hop_by_hop(name)
-            || name == "content-length"
-            || name.starts_with("access-control-")
-            || (name == "set-cookie" && route.purpose == Purpose::Service && cookie::sets_refresh(value.as_bytes()))
-            || nominated.contains(name);
-        if withheld {
-            continue;
-        }
-        if let (Ok(name), Ok(value)) = (
-            name.parse::<inbound::HeaderName>(),
-            inbound::HeaderValue::from_bytes(value.as_bytes()),
-        ) {
+pub(crate) fn toward_client(received: &Head, route: &Route, headers: &mut InboundMap) {
+    let nominated = Nominated::parse(received.values("connection"));
+    for (name, value) in received.fields() {
+        let text = name.as_str();
+        let withheld = is_hop_by_hop(text)
+            || text == "content-length"
+            || text.starts_with("access-control-")
+            || (text == "set-cookie" && route.purpose == Purpose::Service && cookie::sets_refresh(value.as_bytes()))
+            || nominated.contains(text);
+        if !withheld {
             headers.append(name, value);
         }
     }
@@ -270,9 +254,9 @@ pub(crate) fn toward_client(received: &HeaderMap, route: &Route, headers: &mut I
 }
 
 /// Whether an answer with these headers is a stream of events (WHATWG HTML, section 9.2), which goes on and on.
-pub(crate) fn is_event_stream(received: &HeaderMap) -> bool {
-    received.get(header::CONTENT_TYPE).is_some_and(|value| {
-        let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+pub(crate) fn is_event_stream(received: &Head) -> bool {
+    received.values("content-type").next().is_some_and(|value| {
+        let media_type = value.split(|byte| *byte == b';').next().unwrap_or_default();
         media_type.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
     })
 }

@@ -14,7 +14,6 @@ mod cors;
 mod ending;
 mod error;
 mod events;
-mod framing;
 mod header_rules;
 mod headers;
 mod http2;

@@ -1,18 +1,14 @@
 //! Forwarding a request that was let through, and its answer.
 
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::{BodySize, BoxBody};
 use actix_web::dev::Payload;
-use actix_web::http::{ConnectionType, Method, StatusCode};
+use actix_web::http::header::{CONTENT_LENGTH, HeaderValue, UPGRADE};
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
-use hyper::{Request, Response, Uri};
 use portcullis_client::Verifier;
 
 use crate::admission::Caller;
@@ -21,11 +17,11 @@ use crate::connection::Connection;
 use crate::ending::Watcher;
 use crate::error::ProxyError;
 use crate::events::Events;
+use crate::headers;
 use crate::record::Record;
 use crate::routes::Route;
 use crate::tunnel::{self, Handshake};
-use crate::upstream::{Kept, Lease, Pool, Slots, Target};
-use crate::{framing, headers};
+use crate::upstream::{BadTarget, Broken, Head, Kept, Lease, Pool, Slots, Target};
 
 /// How many targets are tried for one request.
 const MAX_TARGETS_TRIED: u32 = 3;
@@ -50,9 +46,9 @@ pub(crate) struct Passage<'a> {
 /// Why one attempt failed.
 enum Failed {
     /// Nothing was sent; here is the body again.
-    Unsent(RequestBody, hyper::Error),
+    Unsent(RequestBody, Broken),
     /// The upstream broke off.
-    Broken(hyper::Error),
+    Broken(Broken),
     /// Trying again is of no use.
     For(ProxyError),
 }
@@ -75,13 +71,13 @@ impl Passage<'_> {
         mut payload: Payload,
     ) -> Result<HttpResponse, ProxyError> {
         let received = self.request.headers();
-        let progress = Progress::new(headers::has_body(received));
-        let mut body = match progress.state() {
-            Sending::Underway => {
-                let length = headers::content_length(received);
-                RequestBody::streamed(payload.take(), length, self.route.body_limit, Rc::clone(&progress))
-            }
-            _ => RequestBody::Empty,
+        let has_body = headers::has_body(received);
+        let progress = Progress::of(has_body.then(|| payload.take()));
+        let mut body = if has_body {
+            let length = headers::content_length(received);
+            RequestBody::streamed(length, self.route.body_limit, Rc::clone(&progress))
+        } else {
+            RequestBody::Empty
         };
         let mut may_repeat = body.is_empty() && self.request.method().is_idempotent();
         let mut kept = if self.handshake.is_some() {
@@ -100,7 +96,7 @@ impl Passage<'_> {
         {
             let slot = &slots[index];
             self.record.goes_to(&pool.upstream, &slot.target, &progress);
-            let mut lease = match pool.lease(slot, kept, &progress).await {
+            let mut lease = match pool.lease(slot, kept).await {
                 Ok(lease) => lease,
                 Err(error) => {
                     repeats = !matches!(error, ProxyError::Full);
@@ -109,16 +105,17 @@ impl Passage<'_> {
                     continue;
                 }
             };
-            let request = self.write(&slot.target, body)?;
-            let error = match self.exchange(&mut lease, request, &progress).await {
-                Ok(response) if response.status() == hyper::StatusCode::SWITCHING_PROTOCOLS => {
+            self.write(&slot.target, &mut lease)?;
+            lease.send(self.request.method(), body);
+            let error = match self.exchange(&mut lease, &progress).await {
+                Ok(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
                     self.record.upstream_answers();
-                    return self.switch(response, lease, payload).await;
+                    return self.switch(&head, lease, payload);
                 }
-                Ok(response) => {
+                Ok(head) => {
                     lease.answered();
                     self.record.upstream_answers();
-                    return self.answer(response, lease);
+                    return Ok(self.answer(&head, lease));
                 }
                 Err(Failed::Unsent(unsent, error)) => {
                     (body, repeats) = (unsent, !lease.reused);
@@ -154,51 +151,27 @@ impl Passage<'_> {
         Err(last.unwrap_or_else(|| pool.nobody(slots)))
     }
 
-    fn write(&self, target: &Target, body: RequestBody) -> Result<Request<RequestBody>, ProxyError> {
-        let mut headers = headers::toward_upstream(self.request, self.host, self.route, self.caller, self.record);
-        headers.insert(HOST, target.host.clone());
-        if let Some(handshake) = self.handshake {
-            handshake.ask(&mut headers);
-        }
-        let method = self.request.method();
-        match body.length() {
-            None => {
-                headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-            }
-            // RFC 9110 section 8.6: a method that gives its content a meaning says that there is none.
-            Some(0) if matches!(*method, Method::POST | Method::PUT | Method::PATCH) => {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
-            }
-            Some(0) => {}
-            Some(length) => {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-            }
-        }
+    /// Writes the head of the request to `target`, except what frames its body.
+    fn write(&self, target: &Target, lease: &mut Lease) -> Result<(), BadTarget> {
+        let mut head = lease.head();
         let query = self.request.uri().query();
-        let mut uri = String::with_capacity(target.base.len() + self.path.len() + 1 + query.map_or(0, str::len));
-        uri.push_str(&target.base);
-        uri.push_str(self.path);
-        if let Some(query) = query {
-            uri.push('?');
-            uri.push_str(query);
-        }
-        let mut request = Request::new(body);
-        *request.method_mut() =
-            hyper::Method::from_bytes(method.as_str().as_bytes()).map_err(hyper::http::Error::from)?;
-        *request.uri_mut() = Uri::try_from(uri).map_err(hyper::http::Error::from)?;
-        *request.headers_mut() = headers;
-        Ok(request)
+        let (mark, query) = query.map_or(("", ""), |query| ("?", query));
+        head.begin(self.request.method(), &[&target.base, self.path, mark, query])?;
+        head.field("host", &target.host);
+        headers::toward_upstream(
+            &mut head,
+            self.request,
+            self.host,
+            self.route,
+            self.caller,
+            self.record,
+            self.handshake,
+        );
+        Ok(())
     }
 
     /// Waits for the head of the answer for as long as the route allows, counted from when the last of the request moved.
-    async fn exchange(
-        &self,
-        lease: &mut Lease,
-        request: Request<RequestBody>,
-        progress: &Progress,
-    ) -> Result<Response<Incoming>, Failed> {
-        let mut sent = pin!(lease.sender().try_send_request(request));
-        let alarm = lease.alarm();
+    async fn exchange(&self, lease: &mut Lease, progress: &Progress) -> Result<Head, Failed> {
         loop {
             let limit = match progress.state() {
                 Sending::Underway => self.body_timeout,
@@ -212,92 +185,71 @@ impl Passage<'_> {
                 }));
             }
             // The body may come to its end meanwhile, and then it is the answer that has a limit.
-            alarm.set(left.min(self.route.timeout));
-            tokio::select! {
-                biased;
-                outcome = sent.as_mut() => return outcome.map_err(|error| self.failed(error, progress)),
-                () = alarm.rings() => {}
+            if let Some(outcome) = lease.head_of_answer(left.min(self.route.timeout)).await {
+                return outcome.map_err(|error| self.failed(lease, error, progress));
             }
         }
     }
 
-    fn failed(&self, mut error: TrySendError<Request<RequestBody>>, progress: &Progress) -> Failed {
-        let unsent = error.take_message();
-        match (progress.state(), unsent) {
+    fn failed(&self, lease: &mut Lease, error: Broken, progress: &Progress) -> Failed {
+        match (progress.state(), lease.unsent()) {
             (Sending::TooLarge, _) => Failed::For(ProxyError::TooLarge(self.route.body_limit)),
             (Sending::Broken, _) => Failed::For(ProxyError::ClientBroke),
-            (_, Some(request)) => Failed::Unsent(request.into_body(), error.into_error()),
-            (_, None) => Failed::Broken(error.into_error()),
+            (_, Some(body)) => Failed::Unsent(body, error),
+            (_, None) => Failed::Broken(error),
         }
     }
 
-    fn answer(&self, response: Response<Incoming>, lease: Lease) -> Result<HttpResponse, ProxyError> {
-        let (head, incoming) = response.into_parts();
-        let status = StatusCode::from_u16(head.status.as_u16()).map_err(|_| ProxyError::BadAnswer)?;
-        // Another protocol was not asked for, and what goes before an answer does not get here.
-        if status.is_informational() || !framing::is_sound(&head) {
-            lease.failed(&ProxyError::BadAnswer);
-            return Err(ProxyError::BadAnswer);
-        }
-        let length = head.headers.get(CONTENT_LENGTH);
-        let size = match (status, length.and_then(|length| length.to_str().ok()?.parse().ok())) {
+    fn answer(&self, head: &Head, lease: Lease) -> HttpResponse {
+        let (status, length) = (head.status, head.length());
+        let size = match (status, length) {
             (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED, _) => BodySize::None,
             (StatusCode::RESET_CONTENT, _) => BodySize::Sized(0),
             (_, Some(length)) => BodySize::Sized(length),
             (_, None) => BodySize::Stream,
         };
-        let mut body = ResponseBody::new(incoming, size, lease, self.body_timeout).on(Connection::answer(self.request));
-        if size == BodySize::Stream && headers::is_event_stream(&head.headers) {
+        let mut body = ResponseBody::new(size, lease, self.body_timeout).on(Connection::answer(self.request));
+        if size == BodySize::Stream && headers::is_event_stream(head) {
             let mut watcher = self.watcher();
             body = body.until(async move {
                 watcher.ended().await;
             });
         }
         let mut answer = HttpResponse::with_body(status, BoxBody::new(body));
-        headers::toward_client(&head.headers, self.route, answer.headers_mut());
-        if let (StatusCode::NOT_MODIFIED, Some(length)) = (status, length)
-            && let Ok(length) = actix_web::http::header::HeaderValue::from_bytes(length.as_bytes())
-        {
-            answer
-                .headers_mut()
-                .insert(actix_web::http::header::CONTENT_LENGTH, length);
+        headers::toward_client(head, self.route, answer.headers_mut());
+        if let (StatusCode::NOT_MODIFIED, Some(length)) = (status, length) {
+            answer.headers_mut().insert(CONTENT_LENGTH, length.into());
         }
         if size == BodySize::Stream && !headers::takes_chunks(self.request) {
             answer.head_mut().no_chunking(true);
             answer.head_mut().set_connection_type(ConnectionType::Close);
         }
-        Ok(answer)
+        answer
     }
 
     /// Opens the tunnel that was asked for, once the service has agreed to it.
-    async fn switch(
-        &self,
-        response: Response<Incoming>,
-        lease: Lease,
-        payload: Payload,
-    ) -> Result<HttpResponse, ProxyError> {
-        let opens = |handshake: &&Handshake| handshake.is_answered_by(response.headers());
+    fn switch(&self, head: &Head, lease: Lease, payload: Payload) -> Result<HttpResponse, ProxyError> {
+        let opens = |handshake: &&Handshake| handshake.is_answered_by(head);
         let Some(handshake) = self.handshake.filter(opens) else {
             lease.failed(&ProxyError::BadAnswer);
             return Err(ProxyError::BadAnswer);
         };
         lease.answered();
         let mut answer = HttpResponse::new(StatusCode::SWITCHING_PROTOCOLS);
-        headers::toward_client(response.headers(), self.route, answer.headers_mut());
+        headers::toward_client(head, self.route, answer.headers_mut());
         handshake.settle(answer.headers_mut());
-        answer.headers_mut().insert(
-            actix_web::http::header::UPGRADE,
-            actix_web::http::header::HeaderValue::from_static("websocket"),
-        );
+        let web_socket = HeaderValue::from_static("websocket");
+        answer.headers_mut().insert(UPGRADE, web_socket);
         answer.head_mut().set_connection_type(ConnectionType::Upgrade);
+        let (reading, writing, counted) = lease.keep();
         let ends = tunnel::Ends {
             payload,
             client: self.request.conn_data::<tunnel::Socket>().copied(),
-            service: hyper::upgrade::on(response).await.map_err(ProxyError::Upstream)?,
+            service: (reading, writing),
             watcher: self.watcher(),
             pause: self.body_timeout,
         };
-        Ok(answer.set_body(BoxBody::new(tunnel::open(ends, lease.keep()))))
+        Ok(answer.set_body(BoxBody::new(tunnel::open(ends, counted))))
     }
 
     fn watcher(&self) -> Watcher {

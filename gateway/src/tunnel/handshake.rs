@@ -6,18 +6,20 @@ use actix_web::http::{ConnectionType, Method, StatusCode, Version};
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hyper::header::{self, HeaderMap, HeaderValue};
 use portcullis_client::{TokenError, bearer_token};
 use service_kit::Problem;
 
 use crate::config::Auth;
 use crate::headers;
+use crate::upstream::{Head, HeadWriter};
 
 /// What stands before a token among the protocols that a client offers.
 const BEARER: &str = "bearer.";
 /// The protocol that is chosen when a page offered it beside its token and the service chose none: browsers give up a
 /// connection of whose protocols none was chosen.
 const OURS: &str = "portcullis";
+/// Where protocols are offered, and one is chosen.
+const PROTOCOL: &str = "sec-websocket-protocol";
 /// RFC 6455 section 1.3.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The only version there is.
@@ -122,26 +124,28 @@ impl Handshake {
         self.token.as_deref()
     }
 
-    /// Makes `headers`, which are on their way to the service, ask for a WebSocket, and takes the token out.
-    pub(crate) fn ask(&self, headers: &mut HeaderMap) {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        if let Some(protocols) = &self.protocols {
-            headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
-            if let (false, Ok(value)) = (protocols.is_empty(), HeaderValue::from_str(protocols)) {
-                headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
-            }
+    /// Whether the service does not get a header of this name as the client sent it, for the token in it.
+    pub(crate) fn withholds(&self, name: &str) -> bool {
+        self.protocols.is_some() && name == PROTOCOL
+    }
+
+    /// Makes `head`, which is on its way to the service, ask for a WebSocket.
+    pub(crate) fn ask(&self, head: &mut HeadWriter<'_>) {
+        head.say("connection", "upgrade");
+        head.say("upgrade", "websocket");
+        if let Some(protocols) = self.protocols.as_deref().filter(|protocols| !protocols.is_empty()) {
+            head.say(PROTOCOL, protocols);
         }
     }
 
-    /// Whether an answer of 101 with these headers opens the WebSocket that was asked for, and no other protocol.
-    pub(crate) fn is_answered_by(&self, headers: &HeaderMap) -> bool {
+    /// Whether an answer of 101 with this head opens the WebSocket that was asked for, and no other protocol.
+    pub(crate) fn is_answered_by(&self, head: &Head) -> bool {
         let is = |name, wanted: &dyn Fn(&[u8]) -> bool| {
-            let mut values = headers.get_all(name).iter();
-            matches!((values.next(), values.next()), (Some(value), None) if wanted(value.as_bytes().trim_ascii()))
+            let mut values = head.values(name);
+            matches!((values.next(), values.next()), (Some(value), None) if wanted(value.trim_ascii()))
         };
-        is(header::UPGRADE, &|value| value.eq_ignore_ascii_case(b"websocket"))
-            && is(header::SEC_WEBSOCKET_ACCEPT, &|value| value == self.accept.as_bytes())
+        is("upgrade", &|value| value.eq_ignore_ascii_case(b"websocket"))
+            && is("sec-websocket-accept", &|value| value == self.accept.as_bytes())
     }
 
     /// Chooses [`OURS`] in `headers`, which are on their way to the client, when it was offered and the service chose
@@ -221,11 +225,20 @@ mod tests {
     }
 
     fn asked(handshake: &Handshake, protocols: &'static str) -> Option<String> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocols));
-        handshake.ask(&mut headers);
-        let value = headers.get(header::SEC_WEBSOCKET_PROTOCOL)?;
-        Some(value.to_str().unwrap().to_owned())
+        let mut bytes = Vec::new();
+        let mut head = HeadWriter::new(&mut bytes);
+        if !handshake.withholds(PROTOCOL) {
+            head.say(PROTOCOL, protocols);
+        }
+        handshake.ask(&mut head);
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.contains("connection: upgrade\r\nupgrade: websocket\r\n"), "{text}");
+        let mut offers = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("sec-websocket-protocol: "));
+        let offer = offers.next().map(str::to_owned);
+        assert_eq!(offers.next(), None);
+        offer
     }
 
     fn settled(handshake: &Handshake, chosen: Option<&'static str>) -> Option<String> {
@@ -298,12 +311,9 @@ mod tests {
     #[test]
     fn only_an_answer_to_this_very_key_opens_it() {
         let handshake = offered(&[], None).unwrap();
-        let answered = |headers: &[(&'static str, &'static str)]| {
-            let mut map = HeaderMap::new();
-            for (name, value) in headers {
-                map.append(*name, HeaderValue::from_static(value));
-            }
-            handshake.is_answered_by(&map)
+        let answered = |headers: &[(&str, &str)]| {
+            let lines = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+            handshake.is_answered_by(&Head::of(&lines.collect::<String>()))
         };
         let accept = ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert!(answered(&[("upgrade", "WebSocket"), accept]));

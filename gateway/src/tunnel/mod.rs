@@ -13,14 +13,13 @@ use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::rt;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 
 pub(crate) use client::Socket;
 pub(crate) use handshake::Handshake;
 pub(crate) use toward_client::TowardClient;
 
 use crate::ending::Watcher;
+use crate::upstream::{Reading, Writing};
 use shared::Shared;
 use toward_service::TowardService;
 
@@ -36,8 +35,8 @@ pub(crate) struct Ends {
     /// What the client sends from now on.
     pub(crate) payload: Payload,
     pub(crate) client: Option<Socket>,
-    /// The connection to the service, which speaks HTTP no longer.
-    pub(crate) service: Upgraded,
+    /// The two halves of the connection to the service, which speaks HTTP no longer.
+    pub(crate) service: (Reading, Writing),
     pub(crate) watcher: Watcher,
     /// How long the service may take nothing of what is sent to it.
     pub(crate) pause: Duration,
@@ -46,7 +45,7 @@ pub(crate) struct Ends {
 /// Opens a tunnel, and gives back what the client is answered with. What `counted` counts is there until both ends are
 /// closed.
 pub(crate) fn open(ends: Ends, counted: impl Sized + 'static) -> TowardClient {
-    let (read, write) = tokio::io::split(TokioIo::new(ends.service));
+    let (read, write) = ends.service;
     let shared = Rc::new(Shared::default());
     let toward_service = TowardService::new(ends.payload, write, ends.client, Rc::clone(&shared), ends.pause);
     let open = Open::new();

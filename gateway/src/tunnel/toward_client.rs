@@ -9,15 +9,14 @@ use std::time::Instant;
 
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, ReadBuf, ReadHalf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 
 use super::client::Socket;
 use super::frames::Frames;
 use super::shared::{Downward, Shared};
 use super::{FRAME, PIECE};
+use crate::upstream::Reading;
 
 /// What the client is sent after the handshake.
 pub(crate) struct TowardClient {
@@ -29,14 +28,14 @@ pub(crate) struct TowardClient {
 
 enum State {
     /// Passing on what the service says; with a deadline, only to the end of the current frame.
-    Open(ReadHalf<TokioIo<Upgraded>>, Option<Pin<Box<Sleep>>>),
+    Open(Reading, Option<Pin<Box<Sleep>>>),
     /// Everything is said; the other direction says when the connection is to be closed.
     Said,
     Finished,
 }
 
 impl TowardClient {
-    pub(super) fn new(service: ReadHalf<TokioIo<Upgraded>>, client: Option<Socket>, shared: Rc<Shared>) -> Self {
+    pub(super) fn new(service: Reading, client: Option<Socket>, shared: Rc<Shared>) -> Self {
         Self {
             state: State::Open(service, None),
             frames: Frames::default(),

@@ -7,10 +7,8 @@ use std::time::Duration;
 use actix_web::dev::Payload;
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
-use hyper::upgrade::Upgraded;
-use hyper_util::rt::TokioIo;
 use service_kit::random;
-use tokio::io::{AsyncWriteExt, WriteHalf};
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::client::Socket;
@@ -18,13 +16,14 @@ use super::frames::{self, Frames};
 use super::shared::{Downward, Goodbye, Shared};
 use super::{FRAME, LINGER};
 use crate::ending::Watcher;
+use crate::upstream::Writing;
 
 /// Says to a service that the gateway, as its client, goes away (RFC 6455 section 7.4.1).
 const GOING_AWAY: u16 = 1001;
 
 pub(super) struct TowardService {
     payload: Payload,
-    service: WriteHalf<TokioIo<Upgraded>>,
+    service: Writing,
     client: Option<Socket>,
     shared: Rc<Shared>,
     pause: Duration,
@@ -46,7 +45,7 @@ enum Stop {
 impl TowardService {
     pub(super) fn new(
         payload: Payload,
-        service: WriteHalf<TokioIo<Upgraded>>,
+        service: Writing,
         client: Option<Socket>,
         shared: Rc<Shared>,
         pause: Duration,

@@ -1,16 +1,15 @@
 //! Asking targets whether they are well, so that no request has to find out.
 
-use std::pin::pin;
+use std::future::poll_fn;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use hyper::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
-use hyper::{Request, StatusCode, Uri};
+use actix_web::http::{Method, StatusCode};
 use service_kit::random;
 
 use super::Upstream;
-use super::connection;
+use super::http1::{BadTarget, Broken, Connection, Nothing};
 use super::target::Target;
 use crate::config::HealthCheck;
 
@@ -49,9 +48,9 @@ enum Wrong {
     #[error("it cannot be connected to: {0}")]
     Connect(#[from] std::io::Error),
     #[error("it does not speak HTTP: {0}")]
-    Http(#[from] hyper::Error),
+    Http(#[from] Broken),
     #[error("it cannot be asked: {0}")]
-    Unwritable(#[from] hyper::http::Error),
+    Unwritable(#[from] BadTarget),
     #[error("it says {0}")]
     Status(StatusCode),
     #[error("it did not answer in time")]
@@ -95,21 +94,14 @@ fn take_note(upstream: &Upstream, target: &Target, check: &HealthCheck, found: R
 
 /// One check, over a connection of its own.
 async fn ask(target: &Target, check: &HealthCheck) -> Result<(), Wrong> {
-    let io = connection::open(target.address).await?;
-    let (mut sender, connection) = connection::http().handshake(io).await?;
-    let mut request = Request::new(String::new());
-    *request.uri_mut() = Uri::try_from(format!("{}{}", target.base, check.path)).map_err(hyper::http::Error::from)?;
-    let headers = request.headers_mut();
-    headers.insert(HOST, target.host.clone());
-    headers.insert(USER_AGENT, HeaderValue::from_static("portcullis-health"));
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    let mut asking = pin!(sender.send_request(request));
-    let answer = tokio::select! {
-        answer = &mut asking => answer,
-        // What it ended with is known to who asked.
-        _ = connection => asking.await,
-    };
-    let status = answer?.status();
+    let mut connection = Connection::open(target.address).await?;
+    let mut head = connection.head();
+    head.begin(&Method::GET, &[&target.base, &check.path])?;
+    head.field("host", &target.host);
+    head.say("user-agent", "portcullis-health");
+    head.say("connection", "close");
+    connection.send(&Method::GET, Nothing);
+    let status = poll_fn(|cx| connection.poll_head(cx)).await?.status;
     if status.is_success() || status.is_redirection() {
         Ok(())
     } else {

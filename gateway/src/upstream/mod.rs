@@ -3,8 +3,8 @@
 mod breaker;
 mod budget;
 mod choice;
-mod connection;
 mod health;
+mod http1;
 mod pool;
 mod report;
 mod resolve;
@@ -23,6 +23,7 @@ use crate::config;
 use crate::error::ProxyError;
 use breaker::Breaker;
 pub(crate) use choice::MAX_TARGETS;
+pub(crate) use http1::{BadTarget, Body, Broken, Head, HeadWriter, Reading, Writing};
 pub(crate) use pool::{Kept, Lease, Pool, Slots};
 use resolve::Resolver;
 pub(crate) use target::Target;

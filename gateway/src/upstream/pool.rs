@@ -2,14 +2,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use actix_web::http::Method;
 use actix_web::rt;
-use hyper::client::conn::http1::SendRequest;
+use bytes::Bytes;
 use service_kit::clock;
 use tokio::sync::watch;
 use tokio::time::Sleep;
@@ -17,10 +20,10 @@ use tokio::time::Sleep;
 use super::breaker::Breaker;
 use super::budget::Budget;
 use super::choice;
-use super::connection::{self, Look};
+use super::http1::{self, Broken, Head, HeadWriter, Reading, Writing};
 use super::target::{Connected, Target};
 use super::{Roster, Upstream};
-use crate::body::{Progress, RequestBody, Sending};
+use crate::body::RequestBody;
 use crate::error::ProxyError;
 
 /// One worker's connections to one upstream.
@@ -38,43 +41,46 @@ pub(crate) struct Pool {
 /// The targets there are, each with this worker's unused connections to it.
 pub(crate) type Slots = Rc<[Rc<Slot>]>;
 
-/// A target, and this worker's unused connections to it, the last used one last.
+/// A target, and this worker's unused connections to it, the last used one last. Nobody listens to them: whether their other
+/// ends are still there is looked at before the next use, and now and then.
 pub(crate) struct Slot {
     pub(crate) target: Arc<Target>,
     idle: RefCell<Vec<Idle>>,
 }
 
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Instant,
 }
 
 struct Connection {
-    sender: SendRequest<RequestBody>,
-    look: Look,
+    http: http1::Connection<RequestBody>,
     alarm: Alarm,
+    counted: Connected,
 }
+
+/// How often unused connections are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// The timer of a connection, which all of its requests use: setting one anew for each costs more than an alarm too early
 /// now and then.
-pub(crate) struct Alarm(Pin<Box<Sleep>>);
+struct Alarm(Pin<Box<Sleep>>);
 
 impl Alarm {
     fn new(after: Duration) -> Self {
         Self(Box::pin(tokio::time::sleep(after)))
     }
 
-    /// Sees to it that [`Alarm::rings`] comes after `left` at the latest. It may come earlier, of a time set before.
-    pub(crate) fn set(&mut self, left: Duration) {
+    /// Sees to it that it rings after `left` at the latest. It may do so earlier, of a time set before.
+    fn set(&mut self, left: Duration) {
         let deadline = (clock::instant() + left).into();
         if self.0.is_elapsed() || self.0.deadline() > deadline {
             self.0.as_mut().reset(deadline);
         }
     }
 
-    /// Waits for it.
-    pub(crate) async fn rings(&mut self) {
-        self.0.as_mut().await;
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
     }
 }
 
@@ -83,7 +89,8 @@ impl Alarm {
 pub(crate) enum Kept {
     /// Any: should its other end turn out to have closed it, the request can be sent once more.
     Any,
-    /// One whose socket says, right before the request is written, that its other end has not closed it.
+    /// One whose socket says, right before the request is written, that its other end has neither closed it nor said
+    /// anything.
     Checked,
     /// None: it gets a new one.
     New,
@@ -92,10 +99,9 @@ pub(crate) enum Kept {
 /// A connection that is in use, by one request.
 pub(crate) struct Lease {
     pool: Rc<Pool>,
-    connection: Connection,
+    connection: Box<Connection>,
     /// Whether it has served a request before, so that the upstream may be closing it just now.
     pub(crate) reused: bool,
-    progress: Rc<Progress>,
     in_flight: InFlight,
 }
 
@@ -116,12 +122,40 @@ impl Drop for InFlight {
 }
 
 impl Lease {
-    pub(crate) fn sender(&mut self) -> &mut SendRequest<RequestBody> {
-        &mut self.connection.sender
+    /// The head of the request, to be written first.
+    pub(crate) fn head(&mut self) -> HeadWriter<'_> {
+        self.connection.http.head()
     }
 
-    pub(crate) fn alarm(&mut self) -> &mut Alarm {
-        &mut self.connection.alarm
+    /// Sends the request whose head was written.
+    pub(crate) fn send(&mut self, method: &Method, body: RequestBody) {
+        self.connection.http.send(method, body);
+    }
+
+    /// Waits for the head of the answer, but no longer than `left`, or than was said before: `None` then.
+    pub(crate) async fn head_of_answer(&mut self, left: Duration) -> Option<Result<Head, Broken>> {
+        let Connection { http, alarm, .. } = &mut *self.connection;
+        alarm.set(left);
+        poll_fn(|cx| match http.poll_head(cx) {
+            Poll::Ready(head) => Poll::Ready(Some(head)),
+            Poll::Pending => alarm.poll(cx).map(|()| None),
+        })
+        .await
+    }
+
+    /// The body of the request, as long as the upstream got nothing of it, nor of its head.
+    pub(crate) fn unsent(&mut self) -> Option<RequestBody> {
+        self.connection.http.unsent()
+    }
+
+    /// Waits for the next piece of the answer's body.
+    pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        self.connection.http.poll_body(cx)
+    }
+
+    /// Whether all of the answer's body was read.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.connection.http.is_answered()
     }
 
     /// Takes note of the head of an answer.
@@ -135,22 +169,19 @@ impl Lease {
         self.pool.upstream.suspect(target, Breaker::failed, cause);
     }
 
-    /// Takes the connection out of the pool's hands, which counts it, and its request, until what this returns is dropped.
-    pub(crate) fn keep(self) -> impl Sized {
-        let target = &self.in_flight.0.target;
-        target.breaker.succeeded();
-        let connection = Connected::new(target, usize::MAX);
-        (connection, self.in_flight)
+    /// Takes the connection out of the pool's hands, which counts it, and its request, until the last of what this returns
+    /// is dropped.
+    pub(crate) fn keep(self) -> (Reading, Writing, impl Sized) {
+        self.in_flight.0.target.breaker.succeeded();
+        let (reading, writing) = self.connection.http.into_halves();
+        (reading, writing, (self.connection.counted, self.in_flight))
     }
 
     /// Keeps the connection for another request, when it can serve one: its answer was read to the end.
     pub(crate) fn give_back(self) {
         let slot = &self.in_flight.0;
         slot.target.breaker.succeeded();
-        if self.progress.state() != Sending::Done
-            || self.connection.sender.is_closed()
-            || slot.target.gone.load(Ordering::Relaxed)
-        {
+        if !self.connection.http.is_reusable() || slot.target.gone.load(Ordering::Relaxed) {
             return;
         }
         let mut idle = slot.idle.borrow_mut();
@@ -174,15 +205,22 @@ impl Slot {
     }
 
     /// Takes the connection used last: it is the least likely to be closed, and the others may grow old and go.
-    fn unused(&self, idle_timeout: Duration) -> Option<Connection> {
+    fn unused(&self, kept: Kept, idle_timeout: Duration) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
-        for index in (0..idle.len()).rev() {
-            let one = &idle[index];
-            let is_good = !one.connection.sender.is_closed() && one.since.elapsed() < idle_timeout;
-            if !is_good {
-                idle.remove(index);
-            } else if one.connection.sender.is_ready() {
-                return Some(idle.remove(index).connection);
+        while let Some(one) = idle.pop() {
+            if one.since.elapsed() >= idle_timeout {
+                // Those before it are older still.
+                idle.clear();
+                return None;
+            }
+            let http = &one.connection.http;
+            let is_good = match kept {
+                Kept::Any => http.is_quiet(),
+                Kept::Checked => http.is_quiet() && http.is_quiet_now(),
+                Kept::New => false,
+            };
+            if is_good {
+                return Some(one.connection);
             }
         }
         None
@@ -268,59 +306,42 @@ impl Pool {
     }
 
     /// A connection to the target of `slot`.
-    pub(crate) async fn lease(
-        self: &Rc<Self>,
-        slot: &Rc<Slot>,
-        kept: Kept,
-        progress: &Rc<Progress>,
-    ) -> Result<Lease, ProxyError> {
+    pub(crate) async fn lease(self: &Rc<Self>, slot: &Rc<Slot>, kept: Kept) -> Result<Lease, ProxyError> {
         let in_flight = InFlight::new(slot);
         let unused = match kept {
             Kept::New => None,
-            Kept::Any | Kept::Checked => slot.unused(self.idle_timeout),
+            Kept::Any | Kept::Checked => slot.unused(kept, self.idle_timeout),
         };
         let reused = unused.is_some();
         let connection = match unused {
             Some(connection) => connection,
             None => self.connect(&slot.target).await?,
         };
-        if reused && kept == Kept::Checked {
-            connection.look.store(true, Ordering::Relaxed);
-        }
         Ok(Lease {
             pool: Rc::clone(self),
             connection,
             reused,
-            progress: Rc::clone(progress),
             in_flight,
         })
     }
 
-    async fn connect(&self, target: &Arc<Target>) -> Result<Connection, ProxyError> {
+    async fn connect(&self, target: &Arc<Target>) -> Result<Box<Connection>, ProxyError> {
         let upstream = &self.upstream;
         let counted = Connected::new(target, upstream.config.max_connections).ok_or(ProxyError::Full)?;
-        let connecting = tokio::time::timeout(self.connect_timeout, connection::open(target.address)).await;
+        let connecting = tokio::time::timeout(self.connect_timeout, http1::Connection::open(target.address)).await;
         let opened = connecting
             .map_err(|_| ProxyError::ConnectTimeout)
             .and_then(|opened| opened.map_err(ProxyError::Connect));
-        let io = opened.inspect_err(|error| upstream.suspect(target, Breaker::failed_for_good, error))?;
-        let look = io.look();
-        let (sender, connection) = connection::http().handshake(io).await.map_err(ProxyError::Upstream)?;
-        rt::spawn(async move {
-            if let Err(error) = connection.with_upgrades().await {
-                log::debug!(cause = error.to_string().as_str(); "a connection to an upstream ended");
-            }
-            drop(counted);
-        });
+        let http = opened.inspect_err(|error| upstream.suspect(target, Breaker::failed_for_good, error))?;
         metrics::counter!("upstream_connections_total", "upstream" => upstream.name.clone()).increment(1);
         let alarm = Alarm::new(self.connect_timeout);
-        Ok(Connection { sender, look, alarm })
+        Ok(Box::new(Connection { http, alarm, counted }))
     }
 
-    /// Closes connections that nobody has used for too long, for as long as there are any.
+    /// Closes connections that nobody has used for too long, or whose other end is gone, for as long as there are any.
     fn sweep_from_time_to_time(self: &Rc<Self>) {
         if !self.sweeping.replace(true) {
-            rt::spawn(sweep(Rc::downgrade(self), self.idle_timeout));
+            rt::spawn(sweep(Rc::downgrade(self), self.idle_timeout.min(SWEEP)));
         }
     }
 
@@ -329,7 +350,7 @@ impl Pool {
         let mut left = false;
         for slot in self.slots().iter() {
             let mut idle = slot.idle.borrow_mut();
-            idle.retain(|one| !one.connection.sender.is_closed() && one.since.elapsed() < self.idle_timeout);
+            idle.retain(|one| one.connection.http.is_quiet() && one.since.elapsed() < self.idle_timeout);
             left |= !idle.is_empty();
         }
         self.sweeping.set(left);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use actix_web::http::header::HeaderValue;
 use anyhow::Context;
-use hyper::header::HeaderValue;
 use url::{Host, Url};
 
 use super::breaker::Breaker;

@@ -374,8 +374,10 @@ async fn speak(app: &TestApp, pair: &Pair) -> (h2::client::SendRequest<bytes::By
     (sender, tokio::spawn(async move { drop(connection.await) }))
 }
 
-fn get(app: &TestApp, path: &str) -> hyper::Request<()> {
-    hyper::Request::get(url(app, path)).body(()).unwrap()
+fn get(app: &TestApp, path: &str) -> tokio_tungstenite::tungstenite::http::Request<()> {
+    tokio_tungstenite::tungstenite::http::Request::get(url(app, path))
+        .body(())
+        .unwrap()
 }
 
 /// An upstream that takes connections and never answers, and how many it got.

@@ -1,5 +1,5 @@
 //! Chunks that readers would cut in different places (RFC 9112 section 7.1). Where they are broken, the client's connection
-//! ends without an answer, since the body's end cannot be found; what began to be forwarded is broken off.
+//! ends, since the body's end cannot be found; what began to be forwarded is broken off.
 
 use crate::vector::Must::{BreakOff, Drop, Forward};
 use crate::vector::{Vector, chunked, post, prove};

@@ -1,13 +1,8 @@
 //! The pool against sockets that a test holds in its hand.
 
-use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::pin::Pin;
 
-use hyper::Request;
-use hyper::body::{Body, Incoming};
-use hyper::header::{HOST, HeaderValue};
 use tokio::sync::oneshot;
 use url::Url;
 
@@ -29,35 +24,30 @@ fn known(addresses: &[SocketAddr]) -> Arc<Upstream> {
     Upstream::start("pool", &config::Upstream::of(targets.collect())).unwrap()
 }
 
-fn request() -> Request<RequestBody> {
-    let mut request = Request::new(RequestBody::Empty);
-    request.headers_mut().insert(HOST, HeaderValue::from_static("x"));
-    request
-}
-
-async fn read_all(mut body: Incoming) -> String {
+/// Asks for `/` over `lease`, and reads the answer.
+async fn exchange(lease: &mut Lease) -> Result<String, Broken> {
+    let mut head = lease.head();
+    head.begin(&Method::GET, &["/"]).unwrap();
+    head.say("host", "x");
+    lease.send(&Method::GET, RequestBody::Empty);
+    lease.head_of_answer(PATIENCE).await.expect("it answers in time")?;
     let mut text = Vec::new();
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        text.extend(frame.unwrap().into_data().unwrap());
+    while let Some(piece) = poll_fn(|cx| lease.poll_body(cx)).await {
+        text.extend(piece?);
     }
-    String::from_utf8(text).unwrap()
+    Ok(String::from_utf8(text).unwrap())
 }
 
 /// A connection to a target that is chosen.
 async fn lease(pool: &Rc<Pool>, kept: Kept) -> Result<Lease, ProxyError> {
     let slots = pool.enter().await?;
     let index = pool.pick(&slots, 0).ok_or_else(|| pool.nobody(&slots))?;
-    pool.lease(&slots[index], kept, &Progress::new(false)).await
+    pool.lease(&slots[index], kept).await
 }
 
 async fn ask(pool: &Rc<Pool>) -> Result<String, ProxyError> {
     let mut lease = lease(pool, Kept::Any).await?;
-    let sent = lease.sender().try_send_request(request()).await;
-    let text = read_all(
-        sent.map_err(|error| ProxyError::Upstream(error.into_error()))?
-            .into_body(),
-    )
-    .await;
+    let text = exchange(&mut lease).await.map_err(ProxyError::Upstream)?;
     lease.give_back();
     Ok(text)
 }
@@ -70,6 +60,8 @@ fn serve_one(listener: &TcpListener) -> oneshot::Receiver<TcpStream> {
         let (mut stream, _) = listener.accept().unwrap();
         let mut head = [0; 1000];
         assert!(stream.read(&mut head).unwrap() > 0);
+        // What is written is there at once.
+        stream.set_nodelay(true).unwrap();
         stream.write_all(OK).unwrap();
         let _ = done.send(stream);
     });
@@ -91,39 +83,23 @@ fn serve_all(listener: TcpListener, name: &'static str) {
     });
 }
 
-/// Waits until the pool has an unused connection that can be used.
-async fn until_ready(pool: &Pool) {
-    let ready = async {
-        while !pool
-            .slots()
-            .iter()
-            .any(|slot| slot.idle.borrow().iter().any(|one| one.connection.sender.is_ready()))
-        {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, ready).await.unwrap();
-}
-
 #[actix_web::test]
 async fn what_cannot_be_sent_twice_is_not_sent_over_a_connection_that_was_closed_or_spoken_on_this_very_moment() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let pool = pool(known(&[listener.local_addr().unwrap()]));
     for spoken in [false, true] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let pool = pool(known(&[listener.local_addr().unwrap()]));
         let served = serve_one(&listener);
         assert_eq!(ask(&pool).await.unwrap(), "ok");
         let mut stream = served.await.unwrap();
-        until_ready(&pool).await;
         // From here on the event loop gets no chance to hear of it before the request is written.
         if spoken {
             stream.write_all(OK).unwrap();
         } else {
             drop(stream);
         }
-        let mut lease = lease(&pool, Kept::Checked).await.unwrap();
-        assert!(lease.reused);
-        let mut failed = lease.sender().try_send_request(request()).await.unwrap_err();
-        assert!(failed.take_message().is_some(), "nothing was sent");
+        let unheard = pool.slots()[0].idle.borrow()[0].connection.http.is_quiet();
+        assert!(unheard, "it did hear");
+        assert!(!lease(&pool, Kept::Checked).await.unwrap().reused);
     }
 }
 
@@ -135,11 +111,9 @@ async fn a_connection_is_kept_only_when_its_answer_was_read_to_the_end() {
     let pool = pool(known(&[address]));
     let reused = async || lease(&pool, Kept::Any).await.unwrap().reused;
     assert_eq!(ask(&pool).await.unwrap(), "a");
-    until_ready(&pool).await;
     assert!(reused().await);
     assert!(!reused().await, "a lease that is dropped closes its connection");
     assert_eq!(ask(&pool).await.unwrap(), "a");
-    until_ready(&pool).await;
     assert!(!lease(&pool, Kept::New).await.unwrap().reused);
     let target = Arc::clone(&pool.slots()[0].target);
     assert_eq!(target.in_flight.load(Ordering::Relaxed), 0);
@@ -211,9 +185,7 @@ async fn no_more_unused_connections_are_kept_than_allowed() {
     let mut leases = Vec::new();
     for _ in 0..5 {
         let mut lease = lease(&pool, Kept::New).await.unwrap();
-        let sent = lease.sender().try_send_request(request()).await;
-        let answer = sent.map_err(hyper::client::conn::TrySendError::into_error).unwrap();
-        assert_eq!(read_all(answer.into_body()).await, "a");
+        assert_eq!(exchange(&mut lease).await.unwrap(), "a");
         leases.push(lease);
     }
     leases.into_iter().for_each(Lease::give_back);
