@@ -73,6 +73,7 @@ mod compact;
 mod delivery;
 mod error;
 mod follower;
+mod http;
 mod keyset;
 mod requirement;
 mod revocation;

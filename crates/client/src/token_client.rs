@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::TokenServiceError;
+use crate::http::Clients;
 use crate::service_token::ServiceToken;
 use crate::wire::{OpenSessionRequest, RevokeSubjectRequest, RevokeSubjectResponse, TokenPair};
 
@@ -22,7 +23,7 @@ const TOKEN_TIMEOUT: Duration = Duration::from_secs(3);
 /// A service account's line to the token service. Clones share connections and the service token.
 #[derive(Clone, Debug)]
 pub struct TokenClient {
-    http: Client,
+    http: Clients,
     base: Url,
     client_id: String,
     client_secret: SecretString,
@@ -41,13 +42,8 @@ impl TokenClient {
     /// # Errors
     /// When TLS cannot be set up on this machine.
     pub fn new(base: Url, client_id: &str, client_secret: SecretString) -> anyhow::Result<Self> {
-        let http = Client::builder()
-            .connect_timeout(Duration::from_secs(1))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
         Ok(Self {
-            http,
+            http: Clients::new(&base)?,
             base,
             client_id: client_id.to_owned(),
             client_secret,
@@ -70,7 +66,8 @@ impl TokenClient {
 
     /// The public keys, by the public endpoint.
     pub async fn jwks(&self) -> Result<JwkSet, TokenServiceError> {
-        let request = self.http.get(self.url(".well-known/jwks.json")).timeout(TIMEOUT);
+        let http = &self.http.token_service;
+        let request = http.get(self.url(".well-known/jwks.json")).timeout(TIMEOUT);
         read(check(send(request).await?).await?).await
     }
 
@@ -80,7 +77,8 @@ impl TokenClient {
         if let Some(cursor) = cursor {
             url.query_pairs_mut().append_pair("after", cursor);
         }
-        let open = async { check(self.send(|http| http.get(url.clone())).await?).await };
+        let request = |http: &Client| http.get(url.clone());
+        let open = async { check(self.attempt(&self.http.token_service, request).await?).await };
         tokio::time::timeout(TIMEOUT, open)
             .await
             .map_err(|_| TokenServiceError::Unavailable("the feed did not begin in time".to_owned()))?
@@ -101,19 +99,22 @@ impl TokenClient {
     /// [`TokenServiceError::Unavailable`] also when it is the other service that does not answer. Any answer is one, whatever
     /// its status.
     pub async fn send(&self, request: impl Fn(&Client) -> RequestBuilder) -> Result<Response, TokenServiceError> {
-        let attempt = async {
-            let token = self.service_token().await?;
-            let response = send(request(&self.http).bearer_auth(&*token)).await?;
-            if response.status() != StatusCode::UNAUTHORIZED {
-                return Ok(response);
-            }
-            let fetch = async || self.fetch_service_token().await;
-            let token = self.held.get(Some(&token), fetch).await?;
-            send(request(&self.http).bearer_auth(&*token)).await
-        };
-        tokio::time::timeout(TIMEOUT, attempt)
-            .await
-            .map_err(|_| TokenServiceError::Unavailable("no answer in time".to_owned()))?
+        in_time(async { self.attempt(self.http.others().await?, request).await }).await
+    }
+
+    async fn attempt(
+        &self,
+        http: &Client,
+        request: impl Fn(&Client) -> RequestBuilder,
+    ) -> Result<Response, TokenServiceError> {
+        let token = self.service_token().await?;
+        let response = send(request(http).bearer_auth(&*token)).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let fetch = async || self.fetch_service_token().await;
+        let token = self.held.get(Some(&token), fetch).await?;
+        send(request(http).bearer_auth(&*token)).await
     }
 
     async fn call<T: DeserializeOwned>(
@@ -121,15 +122,15 @@ impl TokenClient {
         path: &str,
         fill: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<T, TokenServiceError> {
-        let response = self
-            .send(|http| fill(http.post(self.url(path)).timeout(TIMEOUT)))
-            .await?;
+        let request = |http: &Client| fill(http.post(self.url(path)).timeout(TIMEOUT));
+        let response = in_time(self.attempt(&self.http.token_service, request)).await?;
         read(check(response).await?).await
     }
 
     async fn fetch_service_token(&self) -> Result<(Arc<str>, Duration), TokenServiceError> {
         let request = self
             .http
+            .token_service
             .post(self.url("oauth/token"))
             .timeout(TOKEN_TIMEOUT)
             .basic_auth(&self.client_id, Some(self.client_secret.expose_secret()))
@@ -143,6 +144,14 @@ impl TokenClient {
         url.set_path(&format!("{}/{path}", self.base.path().trim_end_matches('/')));
         url
     }
+}
+
+async fn in_time(
+    answer: impl Future<Output = Result<Response, TokenServiceError>>,
+) -> Result<Response, TokenServiceError> {
+    tokio::time::timeout(TIMEOUT, answer)
+        .await
+        .map_err(|_| TokenServiceError::Unavailable("no answer in time".to_owned()))?
 }
 
 async fn send(request: RequestBuilder) -> Result<Response, TokenServiceError> {

@@ -5,4 +5,5 @@
 mod callers;
 mod issuer;
 mod keys;
+mod tls;
 mod tokens;
