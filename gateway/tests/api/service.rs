@@ -16,7 +16,7 @@ use crate::helpers::{PATIENCE, read_head};
 const LINGER: Duration = Duration::from_millis(200);
 
 /// A service that answers its name and keeps connections; `/healthz` says whether it is well. Stopped gracefully, it
-/// takes no new connections, and answers what it has begun to read.
+/// takes no new connections, before those that it has hear of it, and answers what it has begun to read.
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) name: &'static str,
@@ -54,15 +54,16 @@ impl Service {
         let checked = Arc::<AtomicUsize>::default();
         let mut connections = JoinSet::new();
         let address = listener.local_addr().unwrap();
+        let leaving = watch::Sender::new(false);
         let each = Connection {
             name,
             leaves,
             well: Arc::clone(&well),
             seen: Arc::clone(&seen),
             checked: Arc::clone(&checked),
-            stop: stop.subscribe(),
+            stop: leaving.subscribe(),
         };
-        connections.spawn(accept_until_stopped(listener, each));
+        connections.spawn(accept_until_stopped(listener, each, stop.subscribe(), leaving));
         Self {
             address,
             name,
@@ -96,18 +97,25 @@ struct Connection {
     stop: watch::Receiver<bool>,
 }
 
-async fn accept_until_stopped(listener: TcpListener, each: Connection) {
-    let mut stop = each.stop.clone();
+async fn accept_until_stopped(
+    listener: TcpListener,
+    each: Connection,
+    mut stop: watch::Receiver<bool>,
+    leaving: watch::Sender<bool>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
+            biased;
+            // Who waits to be accepted when a listener is closed is hung up on.
             Ok((stream, _)) = listener.accept() => {
                 connections.spawn(each.clone().serve(stream));
             }
+            _ = stop.wait_for(|stop| *stop) => break,
         }
     }
     drop(listener);
+    leaving.send_replace(true);
     connections.join_all().await;
 }
 

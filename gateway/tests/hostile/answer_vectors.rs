@@ -132,7 +132,7 @@ fn interim() -> Vec<Vector> {
             Then::Keep,
             Pass(200, "ok"),
         ),
-        says("100 for ever", flood, Then::Keep, Fail(504)),
+        says("100 for ever", flood, Then::Keep, Fail(502)),
         says(
             "100 and the end",
             "HTTP/1.1 100 Continue\r\n\r\n",

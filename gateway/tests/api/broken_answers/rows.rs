@@ -82,9 +82,10 @@ pub(super) fn heads() -> Vec<Row> {
         row("half a head", HALF.to_vec(), Closes, Gets::Error(502)),
         row("half a head, and resets", HALF.to_vec(), Resets, Gets::Error(502)),
         late("half a head, and waits", HALF),
-        late(
+        late("some interim answers", &b"HTTP/1.1 100 Continue\r\n\r\n".repeat(50)),
+        refused(
             "interim answers without end",
-            &b"HTTP/1.1 100 Continue\r\n\r\n".repeat(5000),
+            b"HTTP/1.1 100 Continue\r\n\r\n".repeat(5000),
         ),
         refused("another protocol", b"SSH-2.0-OpenSSH_9.2\r\n\r\n".to_vec()),
         refused("a page alone", b"<html>hello</html>\r\n\r\n".to_vec()),
