@@ -1,17 +1,34 @@
 //! The token service's public keys, parsed once.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
 
 use jsonwebtoken::jwk::{JwkSet, KeyAlgorithm};
 use jsonwebtoken::{Algorithm, DecodingKey};
 
 /// Keys by id, each pinned to the one algorithm it may verify (RFC 8725 section 3.1).
 #[derive(Clone, Default)]
-pub struct KeySet(HashMap<String, (Algorithm, DecodingKey)>);
+pub struct KeySet {
+    keys: HashMap<String, (Algorithm, DecodingKey)>,
+    /// The marks of their ids, in order.
+    marks: Vec<KeyMark>,
+}
+
+/// What stands for a key's id where each of many tokens refers to one: a hash, with a secret of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KeyMark(u64);
+
+impl KeyMark {
+    pub(crate) fn of(kid: &str) -> Self {
+        static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Self(SECRET.hash_one(kid))
+    }
+}
 
 impl std::fmt::Debug for KeySet {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_set().entries(self.0.keys()).finish()
+        formatter.debug_set().entries(self.keys.keys()).finish()
     }
 }
 
@@ -31,18 +48,26 @@ impl KeySet {
                 (algorithm, DecodingKey::from_jwk(jwk).ok()?),
             ))
         });
-        Self(keys.collect())
+        let keys: HashMap<_, _> = keys.collect();
+        let mut marks: Vec<_> = keys.keys().map(|kid| KeyMark::of(kid)).collect();
+        marks.sort_unstable();
+        Self { keys, marks }
     }
 
     /// The key of that id with its algorithm.
     #[must_use]
     pub fn get(&self, kid: &str) -> Option<&(Algorithm, DecodingKey)> {
-        self.0.get(kid)
+        self.keys.get(kid)
+    }
+
+    /// Whether there is a key with the id of that mark.
+    pub(crate) fn has(&self, mark: KeyMark) -> bool {
+        self.marks.binary_search(&mark).is_ok()
     }
 
     /// Whether there is no key at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty()
     }
 }

@@ -14,6 +14,7 @@ use service_kit::Clock;
 
 use crate::compact::Compact;
 use crate::follower::KeyFetcher;
+use crate::keyset::KeyMark;
 use crate::wire::LONGEST_TOKEN;
 use crate::{Claims, TokenError, TokenType, Trust, Watch};
 
@@ -52,8 +53,11 @@ impl VerifierConfig {
     }
 }
 
+/// A token whose signature was checked. As little as possible, and as close together: with many of them the memory that a
+/// request has to look at is what costs it.
+#[derive(Clone)]
 struct Verified {
-    kid: String,
+    key: KeyMark,
     claims: Arc<Claims>,
 }
 
@@ -63,7 +67,7 @@ pub struct Verifier {
     clock: Clock,
     trust: Arc<Trust>,
     fetcher: Option<KeyFetcher>,
-    verified: Cache<[u8; digest::SHA256_OUTPUT_LEN], Arc<Verified>, UnitWeighter, RandomState>,
+    verified: Cache<[u8; digest::SHA256_OUTPUT_LEN], Verified, UnitWeighter, RandomState>,
     hits: Counter,
     misses: Counter,
 }
@@ -183,7 +187,7 @@ impl Verifier {
         let mut key = [0; digest::SHA256_OUTPUT_LEN];
         key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
         let verified = match self.verified.get(&key) {
-            Some(verified) if self.trust.keys().get(&verified.kid).is_some() => {
+            Some(verified) if self.trust.keys().has(verified.key) => {
                 self.hits.increment(1);
                 verified
             }
@@ -193,12 +197,12 @@ impl Verifier {
             }
             None => {
                 self.misses.increment(1);
-                let verified = Arc::new(self.verify_signature(token)?);
-                self.verified.insert(key, Arc::clone(&verified));
+                let verified = self.verify_signature(token)?;
+                self.verified.insert(key, verified.clone());
                 verified
             }
         };
-        let claims = &verified.claims;
+        let claims = verified.claims;
         let now = self.clock.now().as_second();
         let leeway = self.leeway();
         if now >= claims.exp.saturating_add(leeway) {
@@ -208,9 +212,9 @@ impl Verifier {
         if now < claims.nbf.unwrap_or(claims.iat).max(claims.iat).saturating_sub(leeway) {
             return Err(TokenError::Invalid("Token is not yet valid"));
         }
-        match self.trust.revoked(claims) {
+        match self.trust.revoked(&claims) {
             Some(reason) => Err(TokenError::Revoked(reason)),
-            None => Ok(Arc::clone(claims)),
+            None => Ok(claims),
         }
     }
 
@@ -244,7 +248,7 @@ impl Verifier {
             return Err(INVALID);
         }
         Ok(Verified {
-            kid: compact.kid,
+            key: KeyMark::of(&compact.kid),
             claims: Arc::new(claims),
         })
     }
