@@ -110,7 +110,7 @@ impl Drop for Answering {
 }
 
 /// The socket of a client's connection, with TLS over it or without, unless HTTP/2 is spoken there: that has several requests
-/// at once, and limits of its own (`http2.rs`).
+/// at once, and limits of its own (`http2/`).
 pub(crate) fn http1(connection: &dyn Any) -> Option<&TcpStream> {
     if let Some(plain) = connection.downcast_ref::<TcpStream>() {
         return Some(plain);
