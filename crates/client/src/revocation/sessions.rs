@@ -245,18 +245,20 @@ mod tests {
     }
 
     #[test]
-    fn one_takes_less_than_a_hundred_bytes_however_many_there_are() {
+    fn one_takes_at_most_ninety_bytes_however_many_there_are() {
+        // By chance, now and then, a table has more than it has room for, and is twice as large for a while.
+        let overfull = 1024 * (size_of::<Entry>() + 1);
         let mut sessions = Sessions::default();
         let mut most = 0;
         for number in 0..100_000 {
             // As they come when logouts are spread over five minutes.
             sessions.add(id(number), Reason::LoggedOut, 1_800_000_000 + number / 1000);
             if number >= 20_000 {
-                most = most.max(sessions.memory() * 10 / sessions.len());
+                most = most.max(sessions.memory().saturating_sub(2 * overfull) * 10 / sessions.len());
             }
         }
         println!("at most {}.{} bytes each", most / 10, most % 10);
-        assert!(most < 1000, "{most}");
+        assert!(most <= 900, "{most}");
         assert_eq!(size_of::<Entry>(), 29);
     }
 
