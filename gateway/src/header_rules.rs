@@ -71,23 +71,27 @@ fn is_taken(name: &str, toward: Toward, is_set: bool) -> bool {
     }
 }
 
-/// Rules toward an upstream, compiled.
+/// Rules, compiled.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct RequestRules {
+pub(crate) struct Compiled {
     set: Vec<(HeaderName, HeaderValue)>,
     remove: Vec<HeaderName>,
 }
 
-impl RequestRules {
-    /// Compiles `rules`, which have no mistakes.
-    pub(crate) fn compile(rules: &HeaderRules) -> Self {
-        let set = rules.set.iter();
-        Self {
-            set: set
-                .filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))
-                .collect(),
+impl Compiled {
+    /// Compiles `rules`, which have no mistakes. Of names that differ in their case only, the last one counts.
+    pub(crate) fn of(rules: &HeaderRules) -> Self {
+        let mut compiled = Self {
+            set: Vec::new(),
             remove: rules.remove.iter().filter_map(|name| name.parse().ok()).collect(),
+        };
+        for (name, value) in &rules.set {
+            if let (Ok(name), Ok(value)) = (name.parse(), value.parse()) {
+                compiled.set.retain(|(known, _)| *known != name);
+                compiled.set.push((name, value));
+            }
         }
+        compiled
     }
 
     /// Whether a header that a client sent is replaced or removed. Readers that turn names into variables cannot tell
@@ -111,26 +115,6 @@ impl RequestRules {
             if !withheld(name.as_str()) {
                 head.field(name.as_str(), value);
             }
-        }
-    }
-}
-
-/// Rules toward a client, compiled.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct ResponseRules {
-    set: Vec<(HeaderName, HeaderValue)>,
-    remove: Vec<HeaderName>,
-}
-
-impl ResponseRules {
-    /// Compiles `rules`, which have no mistakes.
-    pub(crate) fn compile(rules: &HeaderRules) -> Self {
-        let set = rules.set.iter();
-        Self {
-            set: set
-                .filter_map(|(name, value)| Some((name.parse().ok()?, value.parse().ok()?)))
-                .collect(),
-            remove: rules.remove.iter().filter_map(|name| name.parse().ok()).collect(),
         }
     }
 
@@ -232,8 +216,16 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_is_set_twice_is_sent_once() {
+        let mut bytes = Vec::new();
+        let rules = Compiled::of(&rules(&[("X-A", "1"), ("x-a", "2"), ("x-b", "3")], &[]));
+        rules.write(&mut HeadWriter::new(&mut bytes), |_| false);
+        assert_eq!(bytes, b"x-a: 2\r\nx-b: 3\r\n");
+    }
+
+    #[test]
     fn a_client_cannot_pass_a_name_off_as_another() {
-        let rules = RequestRules::compile(&rules(&[("X-Tenant", "a")], &["x-debug"]));
+        let rules = Compiled::of(&rules(&[("X-Tenant", "a")], &["x-debug"]));
         for name in ["x-tenant", "x_tenant", "x.tenant", "x-debug", "X_DEBUG"] {
             assert!(rules.withhold(name), "{name}");
         }

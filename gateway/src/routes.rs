@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix_web::http::Method;
 
 use crate::config::{Auth, By, Config, Purpose, RateLimit, RouteConfig, Stale};
-use crate::header_rules::{RequestRules, ResponseRules};
+use crate::header_rules;
 use crate::limits::{Limits, RouteLimits};
 use crate::path;
 use crate::tally::Tally;
@@ -118,8 +118,8 @@ pub(crate) struct Route {
     pub(crate) strip_prefix: bool,
     /// The origins whose pages may read answers, instead of the gateway's.
     pub(crate) origins: Option<Vec<String>>,
-    pub(crate) request_rules: RequestRules,
-    pub(crate) response_rules: ResponseRules,
+    pub(crate) request_rules: header_rules::Compiled,
+    pub(crate) response_rules: header_rules::Compiled,
     pub(crate) purpose: Purpose,
     pub(crate) limits: RouteLimits,
     pub(crate) tally: Tally,
@@ -191,8 +191,8 @@ impl Table {
             timeout: config.timeout,
             strip_prefix: config.strip_prefix,
             origins: config.cors_origins.clone(),
-            request_rules: RequestRules::compile(&config.request_headers),
-            response_rules: ResponseRules::compile(&config.response_headers),
+            request_rules: header_rules::Compiled::of(&config.request_headers),
+            response_rules: header_rules::Compiled::of(&config.response_headers),
             purpose: config.purpose,
         });
         let mut node = &mut self.root;
