@@ -69,6 +69,11 @@ impl Progress {
         self.moved_at.get().elapsed()
     }
 
+    /// When something moved last.
+    pub(crate) fn moved_at(&self) -> Instant {
+        self.moved_at.get()
+    }
+
     /// How long ago forwarding began.
     pub(crate) fn age(&self) -> Duration {
         self.began_at.elapsed()

@@ -1,22 +1,17 @@
 //! What pages of other origins may do, and the headers that every answer has (the Fetch standard, section 3.3).
 
-use std::rc::Rc;
-
-use actix_cors::Cors;
-use actix_web::body::BoxBody;
-use actix_web::dev::{RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::headers;
-use crate::serve::Worker;
+use crate::state::State;
 
 const METHODS: &str = "DELETE, GET, OPTIONS, PATCH, POST, PUT";
 const REQUEST_HEADERS: &str = "accept, accept-encoding, authorization, content-type, dnt, origin, traceparent, user-agent, \
                                x-csrftoken, x-request-id, x-requested-with, x-token-delivery";
 const EXPOSED_HEADERS: &str = "link, retry-after, www-authenticate, x-request-id";
-const MAX_AGE: usize = 86_400;
+const MAX_AGE: &str = "86400";
 
 /// RFC 6797, for a year; not for other names below this one, of which we know nothing.
 const ONLY_TLS: HeaderValue = HeaderValue::from_static("max-age=31536000");
@@ -31,64 +26,82 @@ static SECURITY: [(HeaderName, HeaderValue); 4] = [
     ),
 ];
 
-/// The middleware that answers preflights and marks answers for the origins that `worker` knows at that moment.
-pub(crate) fn allow(worker: Rc<Worker>) -> Cors {
-    let may_read = move |origin: &HeaderValue, request: &RequestHead| {
-        let view = worker.view();
-        let mut origins = view.state.origins_for(request).iter();
-        origins.any(|known| known.as_bytes() == origin.as_bytes())
-    };
-    Cors::default()
-        .allowed_origin_fn(may_read)
-        .allowed_methods(METHODS.split(", "))
-        .allowed_headers(REQUEST_HEADERS.split(", "))
-        .expose_headers(EXPOSED_HEADERS.split(", "))
-        .supports_credentials()
-        .max_age(MAX_AGE)
+/// The answer to a preflight, in which a browser asks whether a page may ask something; nobody else hears of it. `None` when
+/// `request` is none. One that is refused is an empty 200 which permits nothing.
+pub(crate) fn preflight(request: &HttpRequest, state: &State) -> Option<HttpResponse> {
+    let received = request.headers();
+    let method = received.get(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let method = method.filter(|_| request.method() == Method::OPTIONS)?;
+    let mut answer = HttpResponse::Ok();
+    let is_allowed = may_read(request, state).filter(|_| {
+        let mut wanted = received.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS);
+        METHODS.split(", ").any(|known| known == method) && wanted.all(are_known)
+    });
+    if let Some(origin) = is_allowed {
+        answer
+            .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()))
+            .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, METHODS))
+            .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS))
+            .insert_header((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"))
+            .insert_header((header::ACCESS_CONTROL_MAX_AGE, MAX_AGE));
+    }
+    let vary = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
+    Some(answer.insert_header((header::VARY, vary)).finish())
 }
 
-/// Whether the browser asks if it may ask.
-pub(crate) fn is_preflight(request: &ServiceRequest) -> bool {
-    request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
-}
-
-/// Gives an answer that went through [`allow`] its last form: a preflight that is refused is an empty 200 which permits
-/// nothing, other origins are told nothing, and lists are in one order.
-pub(crate) fn settle(response: ServiceResponse<BoxBody>, preflight: bool) -> ServiceResponse<BoxBody> {
-    let allowed = response.headers().contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN);
-    let mut response = if preflight && !allowed {
-        let mut answer = HttpResponse::Ok();
-        answer.insert_header((header::VARY, "Origin"));
-        response.into_response(answer.finish())
-    } else {
-        response
-    };
-    let headers = response.headers_mut();
-    if !allowed {
-        // actix-cors gives these to everybody, and what upstreams say of them does not get here.
-        headers.remove(header::ACCESS_CONTROL_EXPOSE_HEADERS);
-        headers.remove(header::ACCESS_CONTROL_ALLOW_CREDENTIALS);
-    } else if preflight {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
+/// Lets the page that asked read the answer to `request`, if it may. What upstreams say of that does not get here.
+pub(crate) fn allow(request: &HttpRequest, state: &State, headers: &mut HeaderMap) {
+    if let Some(origin) = may_read(request, state) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         headers.insert(
-            header::ACCESS_CONTROL_ALLOW_HEADERS,
-            HeaderValue::from_static(REQUEST_HEADERS),
+            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+            HeaderValue::from_static("true"),
         );
-    } else {
         headers.insert(
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static(EXPOSED_HEADERS),
         );
     }
-    secure(headers);
-    let request = response.request();
-    if request.app_config().secure() && !is_local(request) {
-        let headers = response.headers_mut();
-        if !headers.contains_key(header::STRICT_TRANSPORT_SECURITY) {
-            headers.insert(header::STRICT_TRANSPORT_SECURITY, ONLY_TLS);
+    // Whoever keeps the answer must not give it to a page of another origin.
+    let mut vary: Vec<&[u8]> = headers.get_all(header::VARY).map(HeaderValue::as_bytes).collect();
+    let vary = if vary.is_empty() {
+        HeaderValue::from_static("Origin")
+    } else {
+        vary.push(b"Origin");
+        HeaderValue::from_bytes(&vary.join(&b", "[..])).unwrap_or(HeaderValue::from_static("*"))
+    };
+    headers.insert(header::VARY, vary);
+}
+
+/// The origin that `request` comes from, if its pages may read the answer.
+fn may_read<'a>(request: &'a HttpRequest, state: &State) -> Option<&'a HeaderValue> {
+    let origin = request.headers().get(header::ORIGIN)?;
+    let mut origins = state.origins_for(request.head()).iter();
+    origins
+        .any(|known| known.as_bytes() == origin.as_bytes())
+        .then_some(origin)
+}
+
+/// Whether pages may send all the headers that `names` lists.
+fn are_known(names: &HeaderValue) -> bool {
+    let known = |name: &str| {
+        REQUEST_HEADERS
+            .split(", ")
+            .any(|known| known.eq_ignore_ascii_case(name.trim()))
+    };
+    names.to_str().is_ok_and(|names| names.split(',').all(known))
+}
+
+/// Adds what every answer has, unless the upstream says something else.
+pub(crate) fn secure(request: &HttpRequest, headers: &mut HeaderMap) {
+    for (name, value) in &SECURITY {
+        if !headers.contains_key(name) {
+            headers.append(name.clone(), value.clone());
         }
     }
-    response
+    if request.app_config().secure() && !headers.contains_key(header::STRICT_TRANSPORT_SECURITY) && !is_local(request) {
+        headers.append(header::STRICT_TRANSPORT_SECURITY, ONLY_TLS);
+    }
 }
 
 /// Whether `request` is for a name of this very machine. Told to use TLS only, a browser would do so for whatever else is
@@ -97,13 +110,4 @@ fn is_local(request: &HttpRequest) -> bool {
     let host = headers::host(request.head()).unwrap_or_default();
     let name = host.split(':').next().unwrap_or(host);
     name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
-}
-
-/// Adds what the upstream did not say itself.
-fn secure(headers: &mut HeaderMap) {
-    for (name, value) in &SECURITY {
-        if !headers.contains_key(name) {
-            headers.append(name.clone(), value.clone());
-        }
-    }
 }

@@ -4,7 +4,6 @@ use actix_web::HttpRequest;
 use actix_web::dev::RequestHead;
 use actix_web::http::Version;
 use actix_web::http::header::{self as inbound, HeaderMap as InboundMap};
-use service_kit::RequestId;
 
 use crate::admission::Caller;
 use crate::client_address::Scheme;
@@ -117,7 +116,7 @@ pub(crate) fn toward_upstream(
         head.say("x-session-id", claims.sid.as_deref().unwrap_or_default());
         head.say("x-scope", &claims.scope);
     }
-    head.say("x-request-id", &RequestId::of(request));
+    head.say("x-request-id", record.id.as_str());
     let arrival = &record.arrival;
     let (scheme, host) = (arrival.scheme(Scheme::of(request)).as_str(), arrival.host(host));
     head.say("x-forwarded-proto", scheme);

@@ -38,8 +38,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::middleware::{Condition, from_fn};
-use actix_web::{App, HttpServer, web};
+use actix_web::dev::fn_service;
+use actix_web::{App, HttpServer};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use portcullis_client::{Follower, FollowerConfig};
@@ -119,12 +119,18 @@ pub fn start_reloadable(
     let is_secure = certificate.is_some();
     let server = HttpServer::new(move || {
         let worker = Rc::new(Worker::new(&gateway));
-        App::new()
-            .app_data(Rc::clone(&worker))
-            .default_service(web::to(serve::serve))
-            .wrap(cors::allow(worker))
-            .wrap(from_fn(serve::surround))
-            .wrap(Condition::new(is_secure, from_fn(http2::handle)))
+        // One service for everything, and no middleware: each layer has a price for every request.
+        App::new().default_service(fn_service(move |request| {
+            let worker = Rc::clone(&worker);
+            async move {
+                let serve = |request| serve::serve(worker, request);
+                Ok(if is_secure {
+                    http2::handle(request, serve).await
+                } else {
+                    serve(request).await
+                })
+            }
+        }))
     })
     .workers(server::workers(config.workers, usize::MAX))
     .max_connections(config.max_connections)

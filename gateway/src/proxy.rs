@@ -10,6 +10,7 @@ use actix_web::http::header::{CONTENT_LENGTH, HeaderValue, UPGRADE};
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use portcullis_client::Verifier;
+use service_kit::clock;
 
 use crate::admission::Caller;
 use crate::body::{Progress, RequestBody, ResponseBody, Sending};
@@ -170,22 +171,24 @@ impl Passage<'_> {
 
     /// Waits for the head of the answer for as long as the route allows, counted from when the last of the request moved.
     async fn exchange(&self, lease: &mut Lease, progress: &Progress) -> Result<Head, Failed> {
+        // The body may come to its end meanwhile, and then it is the answer that has a limit.
+        let within = |state| match state {
+            Sending::Underway => self.body_timeout,
+            _ => self.route.timeout,
+        };
+        let mut deadline = progress.moved_at() + within(progress.state()).min(self.route.timeout);
         loop {
-            let limit = match progress.state() {
-                Sending::Underway => self.body_timeout,
-                _ => self.route.timeout,
-            };
-            let left = limit.saturating_sub(progress.quiet());
+            if let Some(outcome) = lease.head_of_answer(deadline).await {
+                return outcome.map_err(|error| self.failed(lease, error, progress));
+            }
+            let left = within(progress.state()).saturating_sub(progress.quiet());
             if left.is_zero() {
                 return Err(Failed::For(match progress.state() {
                     Sending::Underway if progress.awaits_client() => ProxyError::ClientPaused,
                     _ => ProxyError::Timeout,
                 }));
             }
-            // The body may come to its end meanwhile, and then it is the answer that has a limit.
-            if let Some(outcome) = lease.head_of_answer(left.min(self.route.timeout)).await {
-                return outcome.map_err(|error| self.failed(lease, error, progress));
-            }
+            deadline = clock::instant() + left.min(self.route.timeout);
         }
     }
 

@@ -10,9 +10,8 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::ServiceRequest;
 use actix_web::http::{Method, StatusCode};
-use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use portcullis_client::Claims;
 use service_kit::{Problem, RequestId, clock};
@@ -37,6 +36,7 @@ pub(crate) struct Record {
     /// What the request goes by, whatever is reloaded meanwhile.
     pub(crate) view: Rc<View>,
     pub(crate) arrival: Arrival,
+    pub(crate) id: RequestId,
     route: OnceCell<Arc<Route>>,
     claims: OnceCell<Arc<Claims>>,
     trace: OnceCell<Trace>,
@@ -58,11 +58,12 @@ enum Ending {
 }
 
 impl Record {
-    /// Begins the record of `request`, and leaves it where [`Record::of`] finds it.
-    pub(crate) fn begin(request: &ServiceRequest, view: Rc<View>, journal: &Rc<Journal>) -> Rc<Self> {
-        let record = Rc::new(Self {
+    /// Begins the record of `request`.
+    pub(crate) fn begin(request: &HttpRequest, view: Rc<View>, journal: &Rc<Journal>) -> Rc<Self> {
+        Rc::new(Self {
             started: clock::instant(),
-            arrival: Arrival::of(request.request(), &view.state.proxies),
+            arrival: Arrival::of(request, &view.state.proxies),
+            id: RequestId::of(request.headers()),
             view,
             route: OnceCell::new(),
             claims: OnceCell::new(),
@@ -74,14 +75,7 @@ impl Record {
             upstream_took: Cell::default(),
             journal: Rc::clone(journal),
             _in_flight: InFlight::on(&journal.busy),
-        });
-        request.extensions_mut().insert(Rc::clone(&record));
-        record
-    }
-
-    /// The record that was begun for `request`.
-    pub(crate) fn of(request: &HttpRequest) -> Option<Rc<Self>> {
-        request.extensions().get::<Rc<Self>>().map(Rc::clone)
+        })
     }
 
     pub(crate) fn takes(&self, route: &Arc<Route>) {
@@ -178,7 +172,6 @@ impl Record {
         }
         let Some(request) = request else { return };
         let (fault, code) = self.blame(status, ending);
-        let extensions = request.extensions();
         let received = self.trace.get().is_none().then(|| Trace::received(request.headers()));
         let target = self.target.borrow();
         let target = target.as_ref();
@@ -198,7 +191,7 @@ impl Record {
             sent,
             user_id: claims.map_or("", |claims| &claims.sub),
             session_id: claims.and_then(|claims| claims.sid.as_deref()).unwrap_or(""),
-            request_id: extensions.get::<RequestId>().map_or("", |id| &id.0),
+            request_id: self.id.as_str(),
             client: self.arrival.client,
             trace_id: self
                 .trace

@@ -4,15 +4,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::BoxBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::{ConnectionType, Method, StatusCode};
-use actix_web::middleware::Next;
-use actix_web::{Error, HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse};
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use portcullis_client::Verifier;
-use service_kit::{Clock, Problem, RequestId, edge};
+use service_kit::{Clock, Problem, edge};
 
 use crate::access_log::{Journal, Sink};
 use crate::config::{AccessLog, Purpose};
@@ -74,6 +73,33 @@ impl Worker {
     /// What a request that begins now goes by, to its end.
     pub(crate) fn view(&self) -> Rc<View> {
         self.views.current()
+    }
+
+    /// Every request that is no preflight.
+    async fn serve(
+        &self,
+        request: &HttpRequest,
+        payload: &mut Payload,
+        record: &Rc<Record>,
+    ) -> Result<HttpResponse, Problem> {
+        if Connection::begin(request) {
+            let refusal = Problem::bad_request(
+                "connection_over",
+                "The connection was to be closed before this request.",
+            );
+            record.fails(refusal.code());
+            let mut response = refusal.response(Some(record.id.as_str()), None);
+            response.head_mut().set_connection_type(ConnectionType::Close);
+            return Ok(response);
+        }
+        let unanswered = Unanswered::new(request, record);
+        let outcome = self.answer(request, payload, record).await;
+        // Whoever said that it expects to hear something first is ready to hear this first.
+        if outcome.is_err() && headers::has_body(request.headers()) && !request.head().expect() {
+            drain(payload).await;
+        }
+        unanswered.answered();
+        outcome
     }
 
     async fn answer(
@@ -181,32 +207,25 @@ fn stripped<'a>(route: &Route, path: &'a str) -> Option<&'a str> {
     })
 }
 
-/// Every request that is no preflight.
-pub(crate) async fn serve(request: HttpRequest, payload: web::Payload) -> Result<HttpResponse, Problem> {
-    let mut payload = payload.into_inner();
-    let worker = request
-        .app_data::<Rc<Worker>>()
-        .map(Rc::clone)
-        .ok_or_else(|| Problem::internal(anyhow::anyhow!("no worker among the app's data")))?;
-    let record = Record::of(&request).ok_or_else(|| Problem::internal(anyhow::anyhow!("no record of the request")))?;
-    if Connection::begin(&request) {
-        let refusal = Problem::bad_request(
-            "connection_over",
-            "The connection was to be closed before this request.",
-        );
-        record.fails(refusal.code());
-        let mut response = refusal.response(Some(&RequestId::of(&request)), None);
-        response.head_mut().set_connection_type(ConnectionType::Close);
-        return Ok(response);
-    }
-    let unanswered = Unanswered::new(&request, &record);
-    let outcome = worker.answer(&request, &mut payload, &record).await;
-    // Whoever said that it expects to hear something first is ready to hear this first.
-    if outcome.is_err() && headers::has_body(request.headers()) && !request.head().expect() {
-        drain(&mut payload).await;
-    }
-    unanswered.answered();
-    outcome
+/// Every request: its record, its answer, the last word on the answer's headers, and the shape of errors.
+pub(crate) async fn serve(worker: Rc<Worker>, request: ServiceRequest) -> ServiceResponse<BoxBody> {
+    let (request, mut payload) = request.into_parts();
+    let record = Record::begin(&request, worker.view(), &worker.journal);
+    let state = &record.view.state;
+    let mut response = if let Some(answer) = cors::preflight(&request, state) {
+        answer
+    } else {
+        let answer = worker.serve(&request, &mut payload, &record).await;
+        let mut answer = answer.unwrap_or_else(HttpResponse::from_error);
+        cors::allow(&request, state, answer.headers_mut());
+        answer
+    };
+    cors::secure(&request, response.headers_mut());
+    record.notes(&response);
+    let response = edge::settle("gateway", &record.id, &request, response);
+    let response = Connection::answered(&request, response);
+    let response = record.watch(&request, response);
+    ServiceResponse::new(request, response)
 }
 
 async fn drain(payload: &mut Payload) {
@@ -220,24 +239,4 @@ async fn drain(payload: &mut Payload) {
         }
     };
     let _ = tokio::time::timeout(DRAIN_TIME, read).await;
-}
-
-/// What happens around every request: its id, its record, the last word on its headers, and the shape of errors.
-pub(crate) async fn surround(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
-    edge::begin(&request);
-    let worker = request
-        .app_data::<Rc<Worker>>()
-        .ok_or_else(|| Problem::internal(anyhow::anyhow!("no worker among the app's data")))?;
-    let record = Record::begin(&request, worker.view(), &worker.journal);
-    let preflight = cors::is_preflight(&request);
-    let response = cors::settle(next.call(request).await?.map_into_boxed_body(), preflight);
-    let (request, response) = response.into_parts();
-    record.notes(&response);
-    let response = edge::settle("gateway", &request, response);
-    let response = Connection::answered(&request, response);
-    let response = record.watch(&request, response);
-    Ok(ServiceResponse::new(request, response))
 }

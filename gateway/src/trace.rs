@@ -7,16 +7,16 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The length of a `traceparent` of the version that we write, 00.
 const LENGTH: usize = 55;
 
-/// A `traceparent`, as it is passed on.
+/// A `traceparent`, as it is passed on: visible ASCII.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Trace(String);
+pub(crate) struct Trace([u8; LENGTH]);
 
 impl Trace {
     /// The trace that a client or a proxy has begun: of exactly one header, in a form that everybody can read (section 3.2).
     /// One of a later version is read as far as its first fields go, and written as ours (section 3.2.4, "Versioning").
     pub(crate) fn received(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(&TRACEPARENT);
-        let (value, None) = (values.next()?.to_str().ok()?, values.next()) else {
+        let (value, None) = (values.next()?, values.next()) else {
             return None;
         };
         let bytes = value.as_bytes();
@@ -31,32 +31,39 @@ impl Trace {
         if !readable {
             return None;
         }
+        let mut known = *bytes.first_chunk()?;
         match (&bytes[..2], bytes.get(LENGTH)) {
-            (b"00", None) => Some(Self(value.to_owned())),
-            (b"00", Some(_)) | (b"ff", _) => None,
+            (b"00", None) => {}
+            (b"00", Some(_)) | (b"ff", _) => return None,
             // Of the flags only the lowest, "sampled", is known to mean the same.
             (_, None | Some(b'-')) => {
                 let sampled = matches!(bytes[54], b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f');
-                Some(Self(format!("00-{}-0{}", &value[3..52], u8::from(sampled))))
+                known[..2].copy_from_slice(b"00");
+                known[53..].copy_from_slice(if sampled { b"01" } else { b"00" });
             }
-            _ => None,
+            _ => return None,
         }
+        Some(Self(known))
     }
 
     /// A trace that nobody has decided to record yet.
     pub(crate) fn begin() -> Self {
-        let ids = random::label::<24>();
-        let (trace, parent) = ids.split_at(32);
-        Self(["00-", trace, "-", parent, "-00"].concat())
+        let mut text = [b'0'; LENGTH];
+        for dash in [2, 35, 52] {
+            text[dash] = b'-';
+        }
+        random::label(&mut text[3..35]);
+        random::label(&mut text[36..52]);
+        Self(text)
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
     /// What all of a trace's requests have in common.
     pub(crate) fn id(&self) -> &str {
-        self.0.get(3..35).unwrap_or_default()
+        self.as_str().get(3..35).unwrap_or_default()
     }
 }
 
@@ -76,7 +83,7 @@ mod tests {
                 HeaderValue::from_str(value).unwrap(),
             );
         }
-        Trace::received(&headers).map(|trace| trace.0)
+        Trace::received(&headers).map(|trace| trace.as_str().to_owned())
     }
 
     #[test]
@@ -85,7 +92,10 @@ mod tests {
         assert_eq!(received(&[&good]), Some(good.clone()));
         let begun = Trace::begin();
         assert_eq!(received(&[begun.as_str()]).as_deref(), Some(begun.as_str()));
-        assert_eq!(Trace(good.clone()).id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(
+            Trace(*good.as_bytes().first_chunk().unwrap()).id(),
+            "4bf92f3577b34da6a3ce929d0e0e4736"
+        );
         for bad in [
             "",
             &format!("00-{IDS}-01-x"),

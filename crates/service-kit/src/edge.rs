@@ -2,10 +2,10 @@
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse};
+use actix_web::{Error, HttpRequest, HttpResponse};
 
 use crate::meter::Histogram;
 use crate::{Problem, clock};
@@ -15,27 +15,29 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of a request: the caller's own when it is short and plain, else a new one.
 #[derive(Clone, Debug)]
-pub struct RequestId(pub String);
+pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The id that [`handle`] gave to `request`; empty outside of it.
+    /// The id of a request with these `headers`: of one without an id of its own, a new one each time.
     #[must_use]
-    pub fn of(request: &HttpRequest) -> String {
-        request
-            .extensions()
-            .get::<Self>()
-            .map(|id| id.0.clone())
-            .unwrap_or_default()
+    pub fn of(headers: &HeaderMap) -> Self {
+        let plain = |value: &&HeaderValue| {
+            let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+            (1..=64).contains(&value.len()) && value.as_bytes().iter().all(is_plain)
+        };
+        let id = headers.get(X_REQUEST_ID).filter(plain).cloned();
+        let new = || {
+            let mut text = [0; 24];
+            crate::random::label(&mut text);
+            HeaderValue::from_bytes(&text).ok()
+        };
+        Self(id.or_else(new).unwrap_or(HeaderValue::from_static("none")))
     }
 
-    fn adopt(header: Option<&HeaderValue>) -> Self {
-        let plain = |text: &&str| {
-            (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        };
-        match header.and_then(|value| value.to_str().ok()).filter(plain) {
-            Some(id) => Self(id.to_owned()),
-            None => Self(crate::random::label::<12>()),
-        }
+    /// As text; 1 to 64 letters, digits, hyphens, underscores and dots.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
     }
 }
 
@@ -45,28 +47,21 @@ pub async fn handle(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    begin(&request);
+    let id = RequestId::of(request.headers());
     let started = clock::instant();
     let (request, response) = next.call(request).await?.map_into_boxed_body().into_parts();
-    let response = settle(role, &request, response);
+    let response = settle(role, &id, &request, response);
     let (method, status) = (known_method(request.method()), status_class(response.status()));
     metrics::counter!("http_requests_total", "role" => role, "method" => method, "status" => status).increment(1);
     Histogram::of("http_request_duration_seconds", &[("role", role)]).record(started.elapsed());
     Ok(ServiceResponse::new(request, response))
 }
 
-/// Gives `request` its id.
-pub fn begin(request: &ServiceRequest) {
-    let id = RequestId::adopt(request.headers().get(X_REQUEST_ID));
-    request.extensions_mut().insert(id);
-}
-
-/// Gives `response` its last form: an error ours, every answer the id that [`begin`] gave to `request`. Failures of the
-/// role named `role` are logged.
-pub fn settle(role: &'static str, request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
-    let extensions = request.extensions();
-    let id = extensions.get::<RequestId>().map_or("", |id| id.0.as_str());
+/// Gives `response` its last form: an error ours, every answer the `id` of its request. Failures of the role named `role`
+/// are logged.
+pub fn settle(role: &'static str, id: &RequestId, request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
     if let Some(error) = response.error() {
+        let id = id.as_str();
         let problem = error.as_error::<Problem>();
         if response.status().is_server_error() {
             let cause = problem
@@ -82,9 +77,7 @@ pub fn settle(role: &'static str, request: &HttpRequest, mut response: HttpRespo
         };
         response = with_headers_of(&response, shaped);
     }
-    if let Ok(value) = HeaderValue::from_str(id) {
-        response.headers_mut().insert(X_REQUEST_ID, value);
-    }
+    response.headers_mut().insert(X_REQUEST_ID, id.0.clone());
     response
 }
 

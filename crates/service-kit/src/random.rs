@@ -16,18 +16,20 @@ pub fn bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 thread_local! {
     /// Seeded by the operating system; a request needs several ids, and those need not be paid for as keys are.
     static LABELS: RefCell<fastrand::Rng> = RefCell::new(fastrand::Rng::with_seed(u64::from_le_bytes(bytes())));
 }
 
-/// `N` bytes in hexadecimal that no other call has given, to tell things apart by: the ids of requests and of traces. Never
-/// a secret: whoever sees some may work out the next.
-#[must_use]
-pub fn label<const N: usize>() -> String {
-    let mut bytes = [0; N];
-    LABELS.with_borrow_mut(|labels| labels.fill(&mut bytes));
-    hex(&bytes)
+/// Fills `text` with lower-case hexadecimal digits that no other call has given, to tell things apart by: the ids of requests
+/// and of traces. Never a secret: whoever sees some may work out the next.
+pub fn label(text: &mut [u8]) {
+    LABELS.with_borrow_mut(|labels| labels.fill(text));
+    for byte in text {
+        *byte = DIGITS[usize::from(*byte & 15)];
+    }
 }
 
 /// An identifier that nobody can guess: a version 4 UUID (RFC 9562 section 5.4).
@@ -45,7 +47,6 @@ pub fn ordered_uuid(millis: i64) -> Uuid {
 /// `bytes` in lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = vec![0; bytes.len() * 2];
     for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
         pair[0] = DIGITS[usize::from(byte >> 4)];
@@ -67,10 +68,15 @@ mod tests {
 
     #[test]
     fn labels_differ_within_a_thread_and_between_threads() {
-        let some = || (0..1000).map(|_| label::<8>()).collect::<Vec<_>>();
+        let one = || {
+            let mut text = [0; 16];
+            label(&mut text);
+            text
+        };
+        let some = move || (0..1000).map(|_| one()).collect::<Vec<_>>();
         let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(some)).collect();
-        let all: HashSet<String> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        let all: HashSet<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         assert_eq!(all.len(), 4000);
-        assert!(all.iter().all(|label| label.len() == 16));
+        assert!(all.iter().flatten().all(|digit| DIGITS.contains(digit)));
     }
 }

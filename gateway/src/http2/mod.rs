@@ -17,8 +17,7 @@ use std::time::Duration;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Extensions, Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{CONTENT_LENGTH, COOKIE, HeaderValue, TRANSFER_ENCODING};
-use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage, rt};
+use actix_web::{HttpMessage, rt};
 use futures_util::future::poll_fn;
 use futures_util::stream::{Stream, StreamExt, once};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -123,28 +122,28 @@ impl Streams {
     }
 }
 
-/// Middleware, outermost: has requests over HTTP/2 read like others, and no connection ask for too much at once.
-pub(crate) async fn handle(
+/// Answers `request` as `serve` does: has those over HTTP/2 read like others, and no connection ask for too much at once.
+pub(crate) async fn handle<F: Future<Output = ServiceResponse<BoxBody>>>(
     mut request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
+    serve: impl FnOnce(ServiceRequest) -> F,
+) -> ServiceResponse<BoxBody> {
     let Some(streams) = request.conn_data::<Rc<Streams>>().map(Rc::clone) else {
-        return Ok(next.call(request).await?.map_into_boxed_body());
+        return serve(request).await;
     };
     let (place, is_refused) = streams.place();
     if is_refused {
         metrics::counter!("http2_refused_total").increment(1);
         let response = request.into_response(refusal().response(None, None));
         streams.wait_for_room().await;
-        return Ok(streams.keep(place, response));
+        return streams.keep(place, response);
     }
     join_cookies(&mut request);
     if !request.headers().contains_key(CONTENT_LENGTH) {
         frame(&mut request).await;
     }
-    let response = next.call(request).await?.map_into_boxed_body();
+    let response = serve(request).await;
     streams.wait_for_room().await;
-    Ok(streams.keep(place, response))
+    streams.keep(place, response)
 }
 
 fn refusal() -> Problem {

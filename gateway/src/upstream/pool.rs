@@ -72,9 +72,9 @@ impl Alarm {
         Self(Box::pin(tokio::time::sleep(after)))
     }
 
-    /// Sees to it that it rings after `left` at the latest. It may do so earlier, of a time set before.
-    fn set(&mut self, left: Duration) {
-        let deadline = (clock::instant() + left).into();
+    /// Sees to it that it rings at `deadline` at the latest. It may do so earlier, of a time set before.
+    fn set(&mut self, deadline: Instant) {
+        let deadline = deadline.into();
         if self.0.is_elapsed() || self.0.deadline() > deadline {
             self.0.as_mut().reset(deadline);
         }
@@ -143,10 +143,10 @@ impl Lease {
         self.connection.http.send(method, body);
     }
 
-    /// Waits for the head of the answer, but no longer than `left`, or than was said before: `None` then.
-    pub(crate) async fn head_of_answer(&mut self, left: Duration) -> Option<Result<Head, Broken>> {
+    /// Waits for the head of the answer, but no longer than until `deadline`, or what was said before: `None` then.
+    pub(crate) async fn head_of_answer(&mut self, deadline: Instant) -> Option<Result<Head, Broken>> {
         let Connection { http, alarm, .. } = &mut *self.connection;
-        alarm.set(left);
+        alarm.set(deadline);
         poll_fn(|cx| match http.poll_head(cx) {
             Poll::Ready(head) => Poll::Ready(Some(head)),
             Poll::Pending => alarm.poll(cx).map(|()| None),

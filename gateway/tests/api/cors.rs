@@ -139,6 +139,54 @@ async fn another_origin_is_served_and_told_nothing() {
 }
 
 #[actix_web::test]
+async fn what_the_answer_varies_with_is_added_to_what_the_upstream_says_of_that() {
+    let app = spawn().await;
+    let varies = async |path: &str| {
+        let answer = app.get(path).await;
+        let values = answer.headers().get_all("vary").iter();
+        values
+            .map(|value| value.to_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(varies("/open").await, ["Origin"]);
+    assert_eq!(
+        varies("/open/vary").await,
+        ["Accept, Accept-Language, Cookie, Origin"],
+        "of several headers none is lost"
+    );
+}
+
+#[actix_web::test]
+async fn a_preflight_asks_for_a_method_and_headers_by_their_names() {
+    let app = spawn().await;
+    for (method, headers, is_permitted) in [
+        ("PATCH", &[][..], true),
+        ("POST", &["Content-Type , X-Request-Id"], true),
+        ("POST", &["content-type", "authorization"], true),
+        ("POST", &["content-type", "x-other"], false),
+        ("POST", &["content-type,"], false),
+        ("patch", &[], false),
+        ("TRACE", &[], false),
+        ("", &[], false),
+    ] {
+        let mut request = app.request(Method::OPTIONS, "/open").header("origin", ORIGIN);
+        request = request.header("access-control-request-method", method);
+        for names in headers {
+            request = request.header("access-control-request-headers", *names);
+        }
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{method} {headers:?}");
+        let permitted = permissions(answer.headers());
+        assert_eq!(
+            !permitted.is_empty(),
+            is_permitted,
+            "{method} {headers:?} {permitted:?}"
+        );
+    }
+    assert_eq!(app.echo.seen(), 0);
+}
+
+#[actix_web::test]
 async fn options_without_the_question_of_a_preflight_is_an_ordinary_request() {
     let app = spawn().await;
     let response = app.request(Method::OPTIONS, "/home").send().await.unwrap();

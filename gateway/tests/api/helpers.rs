@@ -92,6 +92,10 @@ async fn echo(request: HttpRequest, body: web::Bytes, seen: Data<AtomicUsize>) -
     response
         .insert_header(("access-control-allow-origin", "*"))
         .insert_header(("x-frame-options", "SAMEORIGIN"));
+    if request.path().ends_with("/vary") {
+        response.append_header(("vary", "Accept, Accept-Language"));
+        response.append_header(("vary", "Cookie"));
+    }
     if matches!(status.as_u16(), 204 | 205 | 304) {
         return response.finish();
     }

@@ -69,8 +69,8 @@ impl<'a> HeadWriter<'a> {
     /// Begins anew, with the request line; `target` is written without anything between its parts.
     pub(crate) fn begin(&mut self, method: &Method, target: &[&str]) -> Result<(), BadTarget> {
         // A space would end the target, and a line end the line, for a reader.
-        let is_sound = |part: &&str| part.bytes().all(|byte| byte > b' ' && byte != 0x7f);
-        if !target.iter().all(is_sound) {
+        let is_sound = |byte| byte > b' ' && byte != 0x7f;
+        if !target.iter().all(|part| are_all(part, is_sound)) {
             return Err(BadTarget);
         }
         self.0.clear();
@@ -87,7 +87,7 @@ impl<'a> HeadWriter<'a> {
 
     /// A field with `text` as its value, if all of that is visible ASCII or spaces.
     pub(crate) fn say(&mut self, name: &str, text: &str) {
-        if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        if are_all(text, |byte| (b' '..=b'~').contains(&byte)) {
             self.line(name, text.as_bytes());
         }
     }
@@ -110,6 +110,11 @@ impl<'a> HeadWriter<'a> {
             self.0.extend_from_slice(part.as_bytes());
         }
     }
+}
+
+/// Whether all bytes of `text` are `such`. Without a way out in the middle many are looked at at once.
+fn are_all(text: &str, such: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(true, |all, byte| all & such(byte))
 }
 
 /// Why a request is not written any further.

@@ -31,7 +31,10 @@ async fn exchange(lease: &mut Lease) -> Result<String, Broken> {
     head.begin(&Method::GET, &["/"]).unwrap();
     head.say("host", "x");
     lease.send(&Method::GET, RequestBody::Empty);
-    lease.head_of_answer(PATIENCE).await.expect("it answers in time")?;
+    lease
+        .head_of_answer(clock::instant() + PATIENCE)
+        .await
+        .expect("it answers in time")?;
     let mut text = Vec::new();
     while let Some(piece) = poll_fn(|cx| lease.poll_body(cx)).await {
         text.extend(piece?);
@@ -199,7 +202,7 @@ async fn an_upstream_that_is_never_silent_does_not_put_off_the_end_of_patience()
     let mut head = lease.head();
     head.begin(&Method::GET, &["/"]).unwrap();
     lease.send(&Method::GET, RequestBody::Empty);
-    let mut waiting = pin!(lease.head_of_answer(Duration::from_millis(10)));
+    let mut waiting = pin!(lease.head_of_answer(clock::instant() + Duration::from_millis(10)));
     let answer = poll_fn(|cx| {
         // As interim answers without end do, which are read for as long as the runtime lets them be.
         while let Poll::Ready(one) = coop::poll_proceed(cx) {
