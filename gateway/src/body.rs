@@ -74,9 +74,9 @@ impl Progress {
         self.moved_at.get()
     }
 
-    /// How long ago forwarding began.
-    pub(crate) fn age(&self) -> Duration {
-        self.began_at.elapsed()
+    /// When forwarding began.
+    pub(crate) fn began_at(&self) -> Instant {
+        self.began_at
     }
 
     /// How many bytes of the body were handed over.
@@ -245,7 +245,8 @@ pub(crate) struct ResponseBody {
 }
 
 impl ResponseBody {
-    pub(crate) fn new(size: BodySize, lease: Lease, progress: Rc<Progress>, pause: Duration) -> Self {
+    /// What comes over `lease`, of an answer that began about `now`.
+    pub(crate) fn new(size: BodySize, lease: Lease, progress: Rc<Progress>, pause: Duration, now: Instant) -> Self {
         let mut body = Self {
             size,
             lease: Some(lease),
@@ -257,7 +258,7 @@ impl ResponseBody {
             ended: None,
             _answering: None,
         };
-        body.release_at_end();
+        body.release_at_end(|| now);
         body
     }
 
@@ -277,9 +278,9 @@ impl ResponseBody {
         }
     }
 
-    fn release_at_end(&mut self) {
+    fn release_at_end(&mut self, now: impl FnOnce() -> Instant) {
         if let Some(lease) = self.lease.take_if(|lease| lease.is_answered()) {
-            lease.give_back();
+            lease.give_back(now());
         }
     }
 
@@ -346,7 +347,7 @@ impl MessageBody for ResponseBody {
         body.timing = false;
         match piece.transpose() {
             Ok(piece) => {
-                body.release_at_end();
+                body.release_at_end(clock::instant);
                 Poll::Ready(piece.map(Ok))
             }
             Err(error) => body.fail(error.into(), cx),

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, BoxBody};
 use actix_web::dev::Payload;
@@ -95,7 +95,7 @@ impl Passage<'_> {
         {
             let slot = &slots[index];
             self.record.goes_to(&pool.upstream, &slot.target, &progress);
-            let mut lease = match pool.lease(slot, kept).await {
+            let mut lease = match pool.lease(slot, kept, progress.moved_at()).await {
                 Ok(lease) => lease,
                 Err(error) => {
                     repeats = !matches!(error, ProxyError::Full);
@@ -107,14 +107,14 @@ impl Passage<'_> {
             self.write(&slot.target, &mut lease)?;
             lease.send(self.request.method(), body);
             let error = match self.exchange(&mut lease, &progress).await {
-                Ok(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
-                    self.record.upstream_answers();
-                    return self.switch(&head, lease, payload);
-                }
                 Ok(head) => {
+                    let now = clock::instant();
+                    self.record.upstream_answers(now);
+                    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                        return self.switch(&head, lease, payload);
+                    }
                     lease.answered();
-                    self.record.upstream_answers();
-                    return Ok(self.answer(&head, lease, progress));
+                    return Ok(self.answer(&head, lease, progress, now));
                 }
                 Err(Failed::Unsent(unsent, error)) => {
                     (body, repeats) = (unsent, !lease.reused);
@@ -203,7 +203,8 @@ impl Passage<'_> {
         }
     }
 
-    fn answer(&self, head: &Head, mut lease: Lease, progress: Rc<Progress>) -> HttpResponse {
+    /// Begins to answer with what began `now`.
+    fn answer(&self, head: &Head, mut lease: Lease, progress: Rc<Progress>, now: Instant) -> HttpResponse {
         lease.send_rest();
         let (status, length) = (head.status, head.length());
         let size = match (status, length) {
@@ -212,7 +213,8 @@ impl Passage<'_> {
             (_, Some(length)) => BodySize::Sized(length),
             (_, None) => BodySize::Stream,
         };
-        let mut body = ResponseBody::new(size, lease, progress, self.body_timeout).on(Connection::answer(self.request));
+        let mut body =
+            ResponseBody::new(size, lease, progress, self.body_timeout, now).on(Connection::answer(self.request));
         if size == BodySize::Stream && headers::is_event_stream(head) {
             let mut watcher = self.watcher();
             body = body.until(async move {

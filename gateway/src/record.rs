@@ -109,10 +109,10 @@ impl Record {
         let _ = self.progress.set(Rc::clone(progress));
     }
 
-    /// Notes that an upstream has begun to answer.
-    pub(crate) fn upstream_answers(&self) {
+    /// Notes that an upstream has begun to answer, `now`.
+    pub(crate) fn upstream_answers(&self, now: Instant) {
         if let Some(progress) = self.progress.get() {
-            let took = progress.age();
+            let took = now.saturating_duration_since(progress.began_at());
             self.upstream_took.set(Some(took));
             self.tally().upstream_took(took);
         }

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use actix_web::http::Method;
 use actix_web::rt;
 use bytes::Bytes;
-use service_kit::clock;
 use tokio::sync::watch;
 use tokio::task::unconstrained;
 use tokio::time::Sleep;
@@ -193,8 +192,8 @@ impl Lease {
         Some((reading, writing, (self.connection.counted, self.in_flight)))
     }
 
-    /// Keeps the connection for another request, when it can serve one: its answer was read to the end.
-    pub(crate) fn give_back(mut self) {
+    /// Keeps the connection for another request, when it can serve one: its answer was read to the end, about `now`.
+    pub(crate) fn give_back(mut self, now: Instant) {
         let slot = &self.in_flight.0;
         slot.target.breaker.succeeded();
         if !self.connection.http.is_reusable() || slot.target.gone.load(Ordering::Relaxed) {
@@ -205,7 +204,7 @@ impl Lease {
         if idle.len() < self.pool.upstream.config.max_idle {
             idle.push(Idle {
                 connection: self.connection,
-                since: clock::instant(),
+                since: now,
             });
             drop(idle);
             self.pool.sweep_from_time_to_time();
@@ -222,10 +221,10 @@ impl Slot {
     }
 
     /// Takes the connection used last: it is the least likely to be closed, and the others may grow old and go.
-    fn unused(&self, idle_timeout: Duration) -> Option<Box<Connection>> {
+    fn unused(&self, idle_timeout: Duration, now: Instant) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(one) = idle.pop() {
-            if one.since.elapsed() >= idle_timeout {
+            if now.saturating_duration_since(one.since) >= idle_timeout {
                 // Those before it are older still.
                 idle.clear();
                 return None;
@@ -316,12 +315,12 @@ impl Pool {
         may
     }
 
-    /// A connection to the target of `slot`.
-    pub(crate) async fn lease(self: &Rc<Self>, slot: &Rc<Slot>, kept: Kept) -> Result<Lease, ProxyError> {
+    /// A connection to the target of `slot`, for a request that came about `now`.
+    pub(crate) async fn lease(self: &Rc<Self>, slot: &Rc<Slot>, kept: Kept, now: Instant) -> Result<Lease, ProxyError> {
         let in_flight = InFlight::new(slot);
         let unused = match kept {
             Kept::New => None,
-            Kept::Quiet => slot.unused(self.idle_timeout),
+            Kept::Quiet => slot.unused(self.idle_timeout, now),
         };
         let reused = unused.is_some();
         let connection = match unused {

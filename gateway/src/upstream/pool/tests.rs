@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
+use service_kit::clock;
 use tokio::sync::oneshot;
 use tokio::task::coop;
 use url::Url;
@@ -46,13 +47,13 @@ async fn exchange(lease: &mut Lease) -> Result<String, Broken> {
 async fn lease(pool: &Rc<Pool>, kept: Kept) -> Result<Lease, ProxyError> {
     let slots = pool.enter().await?;
     let index = pool.pick(&slots, 0).ok_or_else(|| pool.nobody(&slots))?;
-    pool.lease(&slots[index], kept).await
+    pool.lease(&slots[index], kept, clock::instant()).await
 }
 
 async fn ask(pool: &Rc<Pool>) -> Result<String, ProxyError> {
     let mut lease = lease(pool, Kept::Quiet).await?;
     let text = exchange(&mut lease).await.map_err(ProxyError::Upstream)?;
-    lease.give_back();
+    lease.give_back(clock::instant());
     Ok(text)
 }
 
@@ -190,7 +191,9 @@ async fn no_more_unused_connections_are_kept_than_allowed() {
         assert_eq!(exchange(&mut lease).await.unwrap(), "a");
         leases.push(lease);
     }
-    leases.into_iter().for_each(Lease::give_back);
+    for lease in leases {
+        lease.give_back(clock::instant());
+    }
     assert_eq!(pool.slots()[0].idle.borrow().len(), 2);
 }
 
