@@ -4,8 +4,7 @@
 mod answer;
 mod load;
 
-use std::cell::{Cell, OnceCell};
-use std::io;
+use std::cell::Cell;
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -22,7 +21,6 @@ use futures_util::future::poll_fn;
 use futures_util::stream::{Stream, StreamExt, once};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use service_kit::Problem;
-use tokio::io::Interest;
 
 use crate::connection::Connection;
 use answer::Taken;
@@ -39,6 +37,8 @@ const FLOOD: usize = 1024;
 /// How many answers may be given before it is looked whether anything is taken of them. Those without a body are of no size
 /// that the client would have to allow, and the library keeps any number of them.
 const UNSEEN: usize = 16;
+/// How long to wait before looking again, at first and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
 /// What there is of a connection besides its requests.
 struct Streams {
@@ -47,8 +47,6 @@ struct Streams {
     socket: Rc<TcpStream>,
     /// How many answers were given since the client was last seen to take some.
     unseen: Cell<usize>,
-    /// Says when it takes some again.
-    room: OnceCell<Option<rt::net::TcpStream>>,
     /// For how long it may take nothing.
     patience: Duration,
 }
@@ -62,7 +60,6 @@ pub(crate) fn count(connection: Rc<Connection>, data: &mut Extensions, patience:
             socket: Rc::clone(socket),
             connection,
             unseen: Cell::new(0),
-            room: OnceCell::new(),
             patience,
         };
         data.insert(Rc::new(streams));
@@ -80,11 +77,17 @@ impl Streams {
         (place, open > MOST)
     }
 
-    /// Whether the system takes more for the client now.
+    /// Whether the system takes more for the client now, and the library has nothing to read. For as long as it has, it may
+    /// write nothing of what it was given.
     fn has_room(&self) -> bool {
-        let mut asked = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
+        let mut asked = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN | PollFlags::POLLOUT)];
+        if poll(&mut asked, PollTimeout::ZERO) == Ok(0) {
+            return false;
+        }
         // A connection that is broken has room: whoever writes finds out.
-        poll(&mut asked, PollTimeout::ZERO) != Ok(0)
+        let broken = PollFlags::POLLERR | PollFlags::POLLHUP;
+        let said = asked[0].revents().unwrap_or(broken);
+        said.intersects(broken) || said == PollFlags::POLLOUT
     }
 
     /// Waits until the client has taken so much that there is room for another answer. One for which that takes too long is
@@ -95,20 +98,15 @@ impl Streams {
         if unseen < UNSEEN {
             return;
         }
-        if !self.has_room() {
-            let another = || rt::net::TcpStream::from_std(self.socket.try_clone()?);
-            let Some(room) = self.room.get_or_init(|| another().ok()) else {
-                return;
-            };
-            let waiting = async {
-                while room.writable().await.is_ok() && !self.has_room() {
-                    // It was so once, and is waited for anew.
-                    let _ = room.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
-                }
-            };
-            if tokio::time::timeout(self.patience, waiting).await.is_err() {
-                self.connection.cut();
+        let waiting = async {
+            let mut pause = PAUSE.0;
+            while !self.has_room() {
+                rt::time::sleep(pause).await;
+                pause = (2 * pause).min(PAUSE.1);
             }
+        };
+        if tokio::time::timeout(self.patience, waiting).await.is_err() {
+            self.connection.cut();
         }
         self.unseen.set(0);
     }

@@ -1,15 +1,18 @@
 //! Clients of HTTP/2 that ask and do not take the answers.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use h2::RecvStream;
 use h2::client::SendRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
+use tokio_tungstenite::tungstenite::http::Method;
 
 use crate::helpers::{PATIENCE, TestApp, listener, odd, read_head, route, until};
 use crate::tls::{self, Files, Pair, ask, connect, get, secure, speak};
@@ -233,4 +236,31 @@ async fn answers_without_a_body_that_nobody_reads_are_not_made_without_end() {
     println!("over after {asked} requests, of which {answered} were answered");
     assert!(answered < MOST, "{answered}");
     is_served(&app, &pair).await;
+}
+
+#[actix_web::test]
+async fn answers_without_a_body_all_come_to_a_client_that_reads_them() {
+    const AT_ONCE: usize = 200;
+    let pair = Pair::new();
+    let files = Files::of(&pair);
+    let app = tls::spawn(&files, |_| {}).await;
+    let stream = connect(&app, &[&pair], "h2").await.unwrap();
+    let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+    actix_web::rt::spawn(connection);
+    let mut ids = HashSet::new();
+    for _ in 0..5 {
+        let mut answers = Vec::new();
+        for _ in 0..AT_ONCE {
+            let mut ready = sender.clone().ready().await.unwrap();
+            let mut request = get(&app, "/open");
+            *request.method_mut() = Method::HEAD;
+            answers.push(ready.send_request(request, true).unwrap().0);
+        }
+        for answer in join_all(answers).await {
+            let answer = answer.unwrap();
+            assert_eq!(answer.status(), 200);
+            ids.insert(answer.headers()["x-request-id"].to_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(ids.len(), 5 * AT_ONCE, "each has an id of its own");
 }
