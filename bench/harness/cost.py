@@ -4,14 +4,19 @@ import time
 from . import machine
 
 
+def cores():
+    """How long the contestant's core was busy, and how long both were not there."""
+    (busy, stolen), (_, of_load) = machine.core_seconds(machine.PROXY_CORE), machine.core_seconds(machine.LOAD_CORE)
+    return busy, stolen + of_load
+
+
 def measure(process, load):
     """Runs `load`; what the client saw, and what it cost."""
-    core = machine.PROXY_CORE
-    busy, cpu, began = machine.core_busy_seconds(core), process.cpu_ns(), time.monotonic()
+    before, cpu, began = cores(), process.cpu_ns(), time.monotonic()
     sample = load()
     took = time.monotonic() - began
     cpu = process.cpu_ns() - cpu
-    busy = machine.core_busy_seconds(core) - busy
+    busy, stolen = (after - earlier for after, earlier in zip(cores(), before))
     good = sample['statuses'].get('200', 0)
     if good < sample['requests'] or sample['broken']:
         raise machine.Failure(f'{process.name} answered {sample["statuses"]}, and {sample["broken"]} requests broke')
@@ -20,5 +25,6 @@ def measure(process, load):
         'cpu_us': cpu / 1000 / max(1, good),
         'core_used': cpu / 1e9 / took,
         'foreign': max(0.0, busy - cpu / 1e9) / took,
+        'stolen': stolen / took,
         'memory': process.memory(),
     }

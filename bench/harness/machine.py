@@ -96,12 +96,14 @@ class Process:
                 self.popen.wait()
 
 
-def core_busy_seconds(core):
-    """How long the core has been busy since the machine started, with whatever."""
+def core_seconds(core):
+    """For how long the core has been busy since the machine started, with whatever, and for how long of that it was not
+    there: a virtual machine's host had given it to others.
+    """
     for line in read('/proc/stat').splitlines():
         if line.startswith(f'cpu{core} '):
             values = [int(value) for value in line.split()[1:9]]
-            return (sum(values) - values[3] - values[4]) / TICK
+            return (sum(values) - values[3] - values[4]) / TICK, values[7] / TICK
     raise Failure(f'there is no core {core}: the benchmark needs two (BENCH_PROXY_CORE, BENCH_LOAD_CORE)')
 
 

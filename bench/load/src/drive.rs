@@ -16,6 +16,9 @@ use crate::connection::{BUFFER, Connection, Sending};
 const EVENTS: usize = 256;
 /// How long requests that are on their way at the end may still take, and how late a fixed rate may be.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a window is, in nanoseconds, of those that each have a p99 of their own; and the fewest answers in one that counts.
+const WINDOW: u64 = 100_000_000;
+const FEWEST: u64 = 100;
 /// So many connections may break before we give up.
 const MAX_BROKEN: u64 = 1000;
 
@@ -47,6 +50,8 @@ pub(crate) struct Measured {
     p50: f64,
     p90: f64,
     p99: f64,
+    /// The median of the p99 of each tenth of a second: what is usual, whatever happened once or twice. 0: too few answers.
+    usual_p99: f64,
     p999: f64,
     max: f64,
     received: u64,
@@ -59,6 +64,36 @@ pub(crate) fn drive(plan: &Plan) -> anyhow::Result<Measured> {
     Ok(drive.measured())
 }
 
+/// The p99 of one window after the other.
+struct Windows {
+    number: u64,
+    latencies: Histogram<u64>,
+    p99: Vec<u64>,
+}
+
+impl Windows {
+    fn record(&mut self, now: u64, latency: u64) {
+        if now / WINDOW != self.number {
+            self.end();
+            self.number = now / WINDOW;
+        }
+        self.latencies.saturating_record(latency);
+    }
+
+    fn end(&mut self) {
+        if self.latencies.len() >= FEWEST {
+            self.p99.push(self.latencies.value_at_quantile(0.99));
+        }
+        self.latencies.reset();
+    }
+
+    fn median(&self) -> u64 {
+        let mut sorted = self.p99.clone();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied().unwrap_or(0)
+    }
+}
+
 struct Drive<'a> {
     plan: &'a Plan,
     poll: OwnedFd,
@@ -69,6 +104,7 @@ struct Drive<'a> {
     issued: u64,
     last_answer: u64,
     latencies: Histogram<u64>,
+    windows: Windows,
     statuses: BTreeMap<u16, u64>,
     broken: u64,
     last_break: Option<anyhow::Error>,
@@ -99,6 +135,11 @@ impl<'a> Drive<'a> {
             issued: 0,
             last_answer: 0,
             latencies: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+            windows: Windows {
+                number: 0,
+                latencies: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+                p99: Vec::new(),
+            },
             statuses: BTreeMap::new(),
             broken: 0,
             last_break: None,
@@ -193,7 +234,9 @@ impl<'a> Drive<'a> {
             Ok(Some(status)) => {
                 let now = self.now();
                 if let Some((_, from)) = self.connections[index].underway.take() {
-                    self.latencies.saturating_record(now.saturating_sub(from));
+                    let latency = now.saturating_sub(from);
+                    self.latencies.saturating_record(latency);
+                    self.windows.record(now, latency);
                 }
                 *self.statuses.entry(status).or_default() += 1;
                 self.last_answer = now;
@@ -271,6 +314,7 @@ impl<'a> Drive<'a> {
             p50: quantile(0.5),
             p90: quantile(0.9),
             p99: quantile(0.99),
+            usual_p99: microseconds(self.windows.median()),
             p999: quantile(0.999),
             max: microseconds(self.latencies.max()),
             received: self.received,
