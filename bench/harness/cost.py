@@ -5,7 +5,7 @@ from . import machine
 
 
 def cores():
-    """How long the contestant's core was busy, and how long both were not there."""
+    """How long the contestant's core was busy, and how long the two were not there, added up."""
     (busy, stolen), (_, of_load) = machine.core_seconds(machine.PROXY_CORE), machine.core_seconds(machine.LOAD_CORE)
     return busy, stolen + of_load
 

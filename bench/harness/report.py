@@ -37,7 +37,8 @@ def latency(samples, key):
 def ratio(ours, theirs, key='cpu_us'):
     """The median of the ratios within rounds: what slows the machine down slows both."""
     theirs = {sample['round']: sample[key] for sample in theirs}
-    paired = [sample[key] / theirs[sample['round']] for sample in ours if theirs.get(sample['round'])]
+    paired = [sample[key] / theirs[sample['round']] for sample in ours
+              if sample[key] and theirs.get(sample['round'])]
     return statistics.median(paired) if paired else None
 
 

@@ -249,6 +249,11 @@ impl Connection {
         }
     }
 
+    /// Whether something has come that nobody has read yet; not its end.
+    pub(crate) fn has_more(&self) -> bool {
+        self.socket.has_more()
+    }
+
     /// Ends it at once, whatever was not sent yet.
     pub(crate) fn cut(&self) {
         // Who has gone already needs no cutting off.

@@ -104,6 +104,10 @@ impl Passage<'_> {
                     continue;
                 }
             };
+            // Connecting takes its time.
+            if !lease.reused && progress.quiet() >= self.limit(&progress) {
+                return Err(ProxyError::Timeout);
+            }
             self.write(&slot.target, &mut lease)?;
             lease.send(self.request.method(), body);
             let error = match self.exchange(&mut lease, &progress).await {
@@ -172,16 +176,12 @@ impl Passage<'_> {
     /// Waits for the head of the answer for as long as the route allows, counted from when the last of the request moved.
     async fn exchange(&self, lease: &mut Lease, progress: &Progress) -> Result<Head, Failed> {
         // The body may come to its end meanwhile, and then it is the answer that has a limit.
-        let within = |state| match state {
-            Sending::Underway => self.body_timeout,
-            _ => self.route.timeout,
-        };
-        let mut deadline = progress.moved_at() + within(progress.state()).min(self.route.timeout);
+        let mut deadline = progress.moved_at() + self.limit(progress).min(self.route.timeout);
         loop {
             if let Some(outcome) = lease.head_of_answer(deadline).await {
                 return outcome.map_err(|error| self.failed(lease, error, progress));
             }
-            let left = within(progress.state()).saturating_sub(progress.quiet());
+            let left = self.limit(progress).saturating_sub(progress.quiet());
             if left.is_zero() {
                 return Err(Failed::For(match progress.state() {
                     Sending::Underway if progress.awaits_client() => ProxyError::ClientPaused,
@@ -189,6 +189,14 @@ impl Passage<'_> {
                 }));
             }
             deadline = clock::instant() + left.min(self.route.timeout);
+        }
+    }
+
+    /// How long nothing may move.
+    fn limit(&self, progress: &Progress) -> Duration {
+        match progress.state() {
+            Sending::Underway => self.body_timeout,
+            _ => self.route.timeout,
         }
     }
 

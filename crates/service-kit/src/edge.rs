@@ -81,7 +81,7 @@ pub fn settle(role: &'static str, id: &RequestId, request: &HttpRequest, mut res
     response
 }
 
-/// `shaped` with the headers that middleware further in (CORS, say) gave to `response`, unless it has its own.
+/// `shaped` with the headers that whoever is further in (CORS, say) gave to `response`, unless it has its own.
 fn with_headers_of(response: &HttpResponse, mut shaped: HttpResponse) -> HttpResponse {
     let own: Vec<_> = shaped.headers().keys().cloned().collect();
     for (name, value) in response.headers() {

@@ -4,7 +4,8 @@
 mod answer;
 mod load;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
+use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -21,6 +22,8 @@ use futures_util::future::poll_fn;
 use futures_util::stream::{Stream, StreamExt, once};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use service_kit::Problem;
+use tokio::io::Interest;
+use tokio::sync::Mutex;
 
 use crate::connection::Connection;
 use answer::Taken;
@@ -37,8 +40,8 @@ const FLOOD: usize = 1024;
 /// How many answers may be given before it is looked whether anything is taken of them. Those without a body are of no size
 /// that the client would have to allow, and the library keeps any number of them.
 const UNSEEN: usize = 16;
-/// How long to wait before looking again, at first and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+/// How long to wait before it is looked again whether something is left to be read.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// What there is of a connection besides its requests.
 struct Streams {
@@ -47,6 +50,10 @@ struct Streams {
     socket: Rc<TcpStream>,
     /// How many answers were given since the client was last seen to take some.
     unseen: Cell<usize>,
+    /// Of those that have an answer for it, one after the other.
+    turn: Mutex<()>,
+    /// Says when it takes some again.
+    room: OnceCell<Option<rt::net::TcpStream>>,
     /// For how long it may take nothing.
     patience: Duration,
 }
@@ -60,6 +67,8 @@ pub(crate) fn count(connection: Rc<Connection>, data: &mut Extensions, patience:
             socket: Rc::clone(socket),
             connection,
             unseen: Cell::new(0),
+            turn: Mutex::default(),
+            room: OnceCell::new(),
             patience,
         };
         data.insert(Rc::new(streams));
@@ -77,38 +86,49 @@ impl Streams {
         (place, open > MOST)
     }
 
-    /// Whether the system takes more for the client now, and the library has nothing to read. For as long as it has, it may
-    /// write nothing of what it was given.
-    fn has_room(&self) -> bool {
-        let mut asked = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN | PollFlags::POLLOUT)];
-        if poll(&mut asked, PollTimeout::ZERO) == Ok(0) {
-            return false;
-        }
-        // A connection that is broken has room: whoever writes finds out.
-        let broken = PollFlags::POLLERR | PollFlags::POLLHUP;
-        let said = asked[0].revents().unwrap_or(broken);
-        said.intersects(broken) || said == PollFlags::POLLOUT
+    /// Whether the system takes more for the client now.
+    fn is_writable(&self) -> bool {
+        let mut asked = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
+        // A connection that is broken takes everything: whoever writes finds out.
+        poll(&mut asked, PollTimeout::ZERO) != Ok(0)
     }
 
-    /// Waits until the client has taken so much that there is room for another answer. One for which that takes too long is
-    /// cut off.
+    /// Waits until the client has taken so much that there is room for another answer. One for which that takes too long, or
+    /// that never stops sending, is cut off.
     async fn wait_for_room(&self) {
+        // One looks for all of them.
+        let _turn = self.turn.lock().await;
         let unseen = self.unseen.get() + 1;
         self.unseen.set(unseen);
         if unseen < UNSEEN {
             return;
         }
-        let waiting = async {
-            let mut pause = PAUSE.0;
-            while !self.has_room() {
-                rt::time::sleep(pause).await;
-                pause = (2 * pause).min(PAUSE.1);
-            }
-        };
-        if tokio::time::timeout(self.patience, waiting).await.is_err() {
+        if tokio::time::timeout(self.patience, self.look_for_room()).await.is_err() {
             self.connection.cut();
         }
         self.unseen.set(0);
+    }
+
+    /// For as long as the library has something to read, it may write nothing of what it was given, however much the system
+    /// would take.
+    async fn look_for_room(&self) {
+        loop {
+            if !self.is_writable() {
+                let another = || rt::net::TcpStream::from_std(self.socket.try_clone()?);
+                let Some(room) = self.room.get_or_init(|| another().ok()) else {
+                    return;
+                };
+                if room.writable().await.is_err() {
+                    return;
+                }
+                // It may be so no longer, and is waited for anew.
+                let _ = room.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+            } else if self.connection.has_more() {
+                rt::time::sleep(PAUSE).await;
+            } else {
+                return;
+            }
+        }
     }
 
     /// Has the answer handed over as it is taken; it keeps its place until all of it was.
