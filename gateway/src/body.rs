@@ -7,20 +7,20 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use actix_web::body::{BodySize, MessageBody};
-use actix_web::dev::Payload;
+use actix_web::body::BodySize;
 use bytes::Bytes;
 use futures_util::Stream;
 use service_kit::clock;
 use tokio::time::Sleep;
 
-use crate::connection::Answering;
-use crate::upstream::{Body, Broken, Lease};
+use crate::client::Payload;
+use crate::http1::Body;
+use crate::upstream::{Broken, Lease};
 
 /// How the request's body is coming along: shared between the body, and whoever waits for the answer, or keeps a record.
 pub(crate) struct Progress {
-    /// What the client sends. It is not let go before the answer is over: the HTTP library takes that for a wish to read on
-    /// to an end that may never come, and would not close the connection.
+    /// What the client sends. Over HTTP/2 it is not let go before the answer is over: the library would take that for a wish
+    /// to have it broken off.
     payload: RefCell<Payload>,
     state: Cell<Sending>,
     began_at: Instant,
@@ -52,7 +52,7 @@ impl Progress {
             } else {
                 Sending::Done
             }),
-            payload: RefCell::new(payload.unwrap_or(Payload::None)),
+            payload: RefCell::new(payload.unwrap_or_default()),
             began_at: now,
             bytes: Cell::new(0),
             moved_at: Cell::new(now),
@@ -194,10 +194,7 @@ impl Streamed {
         let (state, piece) = match piece {
             None if self.length.is_none_or(|length| self.sent == length) => (Sending::Done, None),
             None | Some(Err(_)) => (Sending::Broken, Some(Err(RequestBodyError::Broken))),
-            Some(Ok(mut piece)) => {
-                // The library reads on where another protocol is asked for: what comes after a body is no part of it.
-                let left = self.length.map_or(u64::MAX, |length| length - self.sent);
-                piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            Some(Ok(piece)) => {
                 self.sent = self.sent.saturating_add(piece.len() as u64);
                 self.progress.bytes.set(self.sent);
                 if self.sent > self.limit {
@@ -241,7 +238,6 @@ pub(crate) struct ResponseBody {
     failure: Option<ResponseBodyError>,
     /// Comes when the answer has to end, as if it had come to its end, if that is ever so.
     ended: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    _answering: Option<Answering>,
 }
 
 impl ResponseBody {
@@ -256,7 +252,6 @@ impl ResponseBody {
             timing: false,
             failure: None,
             ended: None,
-            _answering: None,
         };
         body.release_at_end(|| now);
         body
@@ -266,14 +261,6 @@ impl ResponseBody {
     pub(crate) fn until(self, ended: impl Future<Output = ()> + 'static) -> Self {
         Self {
             ended: Some(Box::pin(ended)),
-            ..self
-        }
-    }
-
-    /// The client's connection is in use for as long as this body is.
-    pub(crate) fn on(self, connection: Option<Answering>) -> Self {
-        Self {
-            _answering: connection,
             ..self
         }
     }
@@ -318,17 +305,14 @@ impl ResponseBody {
             timer.as_mut().reset((clock::instant() + left).into());
         }
     }
-}
 
-impl MessageBody for ResponseBody {
-    type Error = ResponseBodyError;
-
-    fn size(&self) -> BodySize {
+    pub(crate) fn size(&self) -> BodySize {
         self.size
     }
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ResponseBodyError>>> {
-        let body = self.get_mut();
+    /// The next piece; `None` is the end.
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ResponseBodyError>>> {
+        let body = self;
         if let Some(ended) = &mut body.ended
             && ended.as_mut().poll(cx).is_ready()
         {

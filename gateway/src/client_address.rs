@@ -4,11 +4,11 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use actix_web::HttpRequest;
-use actix_web::http::header::HeaderMap;
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::client::Request;
 use crate::headers;
+use crate::http1::{self, Fields};
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
@@ -51,8 +51,8 @@ pub(crate) enum Scheme {
 
 impl Scheme {
     /// That of the connection that `request` came by.
-    pub(crate) fn of(request: &HttpRequest) -> Self {
-        if request.app_config().secure() {
+    pub(crate) fn of(request: &Request) -> Self {
+        if request.is_secure {
             Self::Https
         } else {
             Self::Http
@@ -94,11 +94,11 @@ struct Through {
 
 impl Arrival {
     /// Where `request` comes from.
-    pub(crate) fn of(request: &HttpRequest, trusted: &TrustedProxies) -> Self {
-        Self::from(request.peer_addr(), request.headers(), trusted)
+    pub(crate) fn of(request: &Request, trusted: &TrustedProxies) -> Self {
+        Self::from(request.peer, &request.fields, trusted)
     }
 
-    fn from(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &TrustedProxies) -> Self {
+    fn from(peer: Option<SocketAddr>, headers: &Fields, trusted: &TrustedProxies) -> Self {
         let client = peer.map(|peer| peer.ip().to_canonical());
         match client {
             Some(peer) if !trusted.0.is_empty() && trusted.contain(peer) => {
@@ -199,8 +199,8 @@ struct Hop {
 /// at whoever wrote it.
 ///
 /// `X-Forwarded-*` counts before `Forwarded`: proxies that write the one may let a client's own of the other pass.
-fn follow(peer: IpAddr, headers: &HeaderMap, trusted: &TrustedProxies) -> (IpAddr, Through) {
-    let standard = !headers.contains_key(X_FORWARDED_FOR) && headers.contains_key(FORWARDED);
+fn follow(peer: IpAddr, headers: &Fields, trusted: &TrustedProxies) -> (IpAddr, Through) {
+    let standard = !headers.contains(X_FORWARDED_FOR) && headers.contains(FORWARDED);
     let hops: Vec<Hop> = if standard {
         let elements = last_first(headers, FORWARDED, |text| split(text, ',').collect());
         elements.into_iter().map(Hop::standard).collect()
@@ -238,16 +238,16 @@ fn nearest_to_client<T>(entries: &[T], proxies: usize) -> Option<&T> {
 }
 
 /// The entries of a list, which may stand in several headers of the name, the last first.
-fn last_first<'a>(headers: &'a HeaderMap, name: &str, split: impl Fn(&'a str) -> Vec<&'a str>) -> Vec<&'a str> {
+fn last_first<'a>(headers: &'a Fields, name: &'static str, split: impl Fn(&'a str) -> Vec<&'a str>) -> Vec<&'a str> {
     let values: Vec<&str> = headers
-        .get_all(name)
+        .all(name)
         // What is no text says nothing, but takes its place.
-        .map(|value| value.to_str().unwrap_or("?"))
+        .map(|value| http1::text(value).unwrap_or("?"))
         .collect();
     values.into_iter().rev().flat_map(split).collect()
 }
 
-fn list<'a>(headers: &'a HeaderMap, name: &str) -> Vec<&'a str> {
+fn list<'a>(headers: &'a Fields, name: &'static str) -> Vec<&'a str> {
     last_first(headers, name, |text| text.rsplit(',').map(str::trim).collect())
 }
 
@@ -309,7 +309,6 @@ fn plain_host(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{HeaderName, HeaderValue};
     use proptest::prelude::*;
 
     use super::*;
@@ -318,10 +317,9 @@ mod tests {
     fn arrival(peer: &str, headers: &[(&str, &str)]) -> (String, String) {
         let trusted = ["10.0.0.0/8", "2001:db8:1::/48", "::ffff:172.16.0.0/108", "192.0.2.1/32"];
         let trusted = TrustedProxies::new(&trusted.map(|network| network.parse().unwrap()));
-        let mut map = HeaderMap::new();
+        let mut map = Fields::new();
         for (name, value) in headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-            map.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            map.push(name.as_bytes(), value.as_bytes());
         }
         let peer = SocketAddr::new(peer.parse().unwrap(), 4711);
         let arrival = Arrival::from(Some(peer), &map, &trusted);

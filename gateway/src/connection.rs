@@ -1,22 +1,13 @@
 //! What is remembered of clients' connections: an end to those that are held without a use, early when room runs short.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::net::TcpStream as Handle;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::Extensions;
-use actix_web::http::ConnectionType;
 use actix_web::rt::{self, net::TcpStream};
-use actix_web::{HttpRequest, HttpResponse};
-use bytes::Bytes;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 use service_kit::clock;
 
@@ -25,8 +16,6 @@ use crate::http2::{Load, is_late};
 
 /// How often connections are looked at, at least and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// Answers up to this size, which are whole already, are taken for sent.
-const SMALL: u64 = 64 * 1024;
 /// For how long a connection may be without a request although others want its place: a request may be on its way.
 const GRACE: Duration = Duration::from_millis(250);
 
@@ -49,9 +38,10 @@ struct Present {
 /// For how long connections are kept, and how many.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// One that has waited for a whole request for longer than this since its last answer is ended: the HTTP library has a
-    /// limit for the first head only, and one for those that say nothing at all.
-    pub(crate) patience: Duration,
+    /// One that has waited for a request for longer than this since its last answer is ended.
+    pub(crate) keep_alive: Duration,
+    /// One whose next head is not whole so long after it began is ended; or, when it is new, after that.
+    pub(crate) header: Duration,
     /// One of HTTP/2 that takes nothing of what it is sent for longer than this is ended; the system does so with the others.
     pub(crate) standstill: Duration,
     /// How many a worker takes before it lets the next wait.
@@ -66,25 +56,36 @@ impl Bounds {
     }
 }
 
-/// A client's connection, for as long as it lives: over HTTP/1.1 it is dropped together with its socket.
+/// A client's connection, for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: Socket,
-    /// Whether a request said that it is the last one.
-    over: Cell<bool>,
-    /// Whether an upstream's answer is under way.
-    answering: Cell<bool>,
-    /// Since when there is no request, or none whose head is whole; `None` while one is served. Of HTTP/1.1.
-    waiting_since: Cell<Option<Instant>>,
+    /// What it is doing. Of HTTP/1.1.
+    phase: Cell<Phase>,
     /// Since when it is to end.
     leaving_since: Cell<Option<Instant>>,
     present: Rc<Present>,
 }
 
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Waiting for the first request, since then.
+    New(Instant),
+    /// Waiting for a further one, since then.
+    Waiting(Instant),
+    /// Waiting for the rest of a head, since then.
+    Begun(Instant),
+    /// The same, and it took too long.
+    Late,
+    /// Serving a request, or being ended by whoever serves it.
+    Busy,
+}
+
 #[derive(Debug)]
 enum Socket {
-    /// Of HTTP/1.1.
-    First(RawFd),
+    /// Of HTTP/1.1, until it is closed.
+    First(Cell<Option<RawFd>>),
     /// Of HTTP/2, whose requests may outlive their connection: it has to be a handle of its own.
     Second(Rc<Handle>, Arc<Load>),
 }
@@ -98,40 +99,42 @@ impl Drop for Connection {
     }
 }
 
-/// An answer that is under way.
-#[derive(Debug)]
-pub(crate) struct Answering(Rc<Connection>);
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.0.answering.set(false);
-        self.0.waits();
-    }
-}
-
-/// The socket of a client's connection, with TLS over it or without, unless HTTP/2 is spoken there: that has several requests
-/// at once, and limits of its own (`http2/`).
-pub(crate) fn http1(connection: &dyn Any) -> Option<&TcpStream> {
-    if let Some(plain) = connection.downcast_ref::<TcpStream>() {
-        return Some(plain);
-    }
-    let (socket, session) = connection.downcast_ref::<TlsStream<TcpStream>>()?.get_ref();
-    (session.alpn_protocol() != Some(b"h2")).then_some(socket)
-}
-
-/// The socket of a client's connection if HTTP/2 is spoken there.
-fn http2(connection: &dyn Any) -> Option<&TcpStream> {
-    let (socket, session) = connection.downcast_ref::<TlsStream<TcpStream>>()?.get_ref();
-    (session.alpn_protocol() == Some(b"h2")).then_some(socket)
-}
-
 impl Socket {
-    fn of(connection: &dyn Any) -> Option<Self> {
-        if let Some(stream) = http1(connection) {
-            return Some(Self::First(stream.as_raw_fd()));
+    fn number(&self) -> Option<RawFd> {
+        match self {
+            Self::First(number) => number.get(),
+            Self::Second(handle, _) => Some(handle.as_raw_fd()),
         }
-        match http2(connection)?.as_fd().try_clone_to_owned() {
-            Ok(handle) => Some(Self::Second(Rc::new(handle.into()), Arc::default())),
+    }
+
+    /// Whether something has come that nobody has read yet.
+    fn has_more(&self) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        let look = |number| recv(number, &mut [0], flags).is_ok_and(|length| length > 0);
+        self.number().is_some_and(look)
+    }
+
+    fn shut(&self, how: Shutdown) {
+        if let Some(number) = self.number() {
+            // Who has gone already needs no cutting off.
+            let _ = shutdown(number, how);
+        }
+    }
+}
+
+impl Connection {
+    /// Remembers a new connection of HTTP/1.1; whoever serves it says when its socket is closed.
+    pub(crate) fn first(socket: &TcpStream, bounds: Bounds) -> Rc<Self> {
+        Self::remember(Socket::First(Cell::new(Some(socket.as_raw_fd()))), bounds)
+    }
+
+    /// Remembers a new connection of HTTP/2.
+    pub(crate) fn second(socket: &TcpStream, bounds: Bounds) -> Option<Rc<Self>> {
+        match socket.as_fd().try_clone_to_owned() {
+            Ok(handle) => {
+                let socket = Socket::Second(Rc::new(handle.into()), Arc::default());
+                Some(Self::remember(socket, bounds))
+            }
             Err(error) => {
                 log::warn!(cause = error.to_string().as_str(); "a connection is served unwatched");
                 None
@@ -139,31 +142,12 @@ impl Socket {
         }
     }
 
-    fn number(&self) -> RawFd {
-        match self {
-            Self::First(number) => *number,
-            Self::Second(handle, _) => handle.as_raw_fd(),
-        }
-    }
-
-    /// Whether something has come that nobody has read yet.
-    fn has_more(&self) -> bool {
-        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        recv(self.number(), &mut [0], flags).is_ok_and(|length| length > 0)
-    }
-}
-
-impl Connection {
-    /// Remembers a new connection.
-    pub(crate) fn remember(connection: &dyn Any, data: &mut Extensions, bounds: Bounds) -> Option<Rc<Self>> {
-        let socket = Socket::of(connection)?;
+    fn remember(socket: Socket, bounds: Bounds) -> Rc<Self> {
         let present = PRESENT.with(Rc::clone);
         present.open.set(present.open.get() + 1);
         let connection = Rc::new(Self {
             socket,
-            over: Cell::new(false),
-            answering: Cell::new(false),
-            waiting_since: Cell::new(Some(clock::instant())),
+            phase: Cell::new(Phase::New(clock::instant())),
             leaving_since: Cell::new(None),
             present: Rc::clone(&present),
         });
@@ -171,14 +155,13 @@ impl Connection {
             open.push(Rc::downgrade(&connection));
             open.len() == 1
         });
-        data.insert(Rc::clone(&connection));
         if first {
             rt::spawn(look_after(bounds));
         }
         if present.open.get() > bounds.kept() && !present.clearing.replace(true) {
             rt::spawn(make_room(present, bounds.kept()));
         }
-        Some(connection)
+        connection
     }
 
     /// Its socket and its requests, if HTTP/2 is spoken there.
@@ -189,63 +172,44 @@ impl Connection {
         }
     }
 
-    fn of(request: &HttpRequest) -> Option<&Rc<Self>> {
-        let connection = request.conn_data::<Rc<Self>>()?;
-        matches!(connection.socket, Socket::First(_)).then_some(connection)
+    /// A request is served from now on.
+    pub(crate) fn is_busy(&self) {
+        self.phase.set(Phase::Busy);
     }
 
-    /// Begins to serve `request`. Whether it stands behind one that asked for the connection to be closed: nobody may have
-    /// meant it to be one (RFC 9112 section 9.6).
-    pub(crate) fn begin(request: &HttpRequest) -> bool {
-        let last = request.head().connection_type() == ConnectionType::Close;
-        Self::of(request).is_some_and(|connection| {
-            connection.waiting_since.set(None);
-            connection.over.replace(connection.over.get() || last)
-        })
+    /// All of the answer is sent.
+    pub(crate) fn waits(&self) {
+        self.phase.set(Phase::Waiting(clock::instant()));
     }
 
-    /// `request` was answered with `response`: everything is, unless an upstream's answer is under way, or one that takes
-    /// its time.
-    pub(crate) fn answered(request: &HttpRequest, response: HttpResponse) -> HttpResponse {
-        let Some(connection) = Self::of(request) else {
-            return response;
-        };
-        match response.body().size() {
-            BodySize::Stream => response,
-            _ if connection.answering.get() => response,
-            BodySize::Sized(size) if size > SMALL => {
-                let answering = Self::answer(request);
-                response.map_body(|_, body| {
-                    BoxBody::new(Large {
-                        body,
-                        _answering: answering,
-                    })
-                })
-            }
-            _ => {
-                connection.waits();
-                response
-            }
+    /// Some of a head has come, but not all of it.
+    pub(crate) fn has_begun(&self) {
+        match self.phase.get() {
+            Phase::New(since) => self.phase.set(Phase::Begun(since)),
+            Phase::Waiting(_) => self.phase.set(Phase::Begun(clock::instant())),
+            Phase::Begun(_) | Phase::Late | Phase::Busy => {}
         }
     }
 
-    /// An upstream's answer to `request` is under way, until what is returned is dropped.
-    pub(crate) fn answer(request: &HttpRequest) -> Option<Answering> {
-        let connection = Rc::clone(Self::of(request)?);
-        connection.answering.set(true);
-        Some(Answering(connection))
+    /// Whether it was ended for taking too long with a head.
+    pub(crate) fn is_late(&self) -> bool {
+        self.phase.get() == Phase::Late
     }
 
-    /// There is no request any more.
-    fn waits(&self) {
-        self.waiting_since.set(Some(clock::instant()));
+    /// Its socket is about to be closed, and the number may soon be another's.
+    pub(crate) fn closes(&self) {
+        if let Socket::First(number) = &self.socket {
+            number.set(None);
+        }
+        self.phase.set(Phase::Busy);
     }
 
-    /// Since when there is none.
+    /// Since when there is no request, or none whose head is whole.
     fn waits_since(&self) -> Option<Instant> {
-        match &self.socket {
-            Socket::First(_) => self.waiting_since.get(),
-            Socket::Second(_, load) => load.unused_since(),
+        match (&self.socket, self.phase.get()) {
+            (Socket::First(_), Phase::New(since) | Phase::Waiting(since) | Phase::Begun(since)) => Some(since),
+            (Socket::First(_), Phase::Late | Phase::Busy) => None,
+            (Socket::Second(_, load), _) => load.unused_since(),
         }
     }
 
@@ -256,8 +220,7 @@ impl Connection {
 
     /// Ends it at once, whatever was not sent yet.
     pub(crate) fn cut(&self) {
-        // Who has gone already needs no cutting off.
-        let _ = shutdown(self.socket.number(), Shutdown::Both);
+        self.socket.shut(Shutdown::Both);
     }
 
     /// Since when it waits, if it is not told to end already, for at least `GRACE`.
@@ -274,36 +237,34 @@ impl Connection {
         self.leaving_since.set(Some(clock::instant()));
         self.present.leaving.set(self.present.leaving.get() + 1);
         // Whoever serves the connection reads that it is over, and closes it.
-        let _ = shutdown(self.socket.number(), Shutdown::Read);
+        self.socket.shut(Shutdown::Read);
         true
     }
 
     fn end_if_late(&self, bounds: Bounds) {
-        let stuck_since = self.http2().and_then(|(_, load)| load.stuck_since());
-        if is_late(self.waits_since(), bounds.patience)
-            || is_late(stuck_since, bounds.standstill)
-            || is_late(self.leaving_since.get(), LINGER)
-        {
-            self.cut();
+        if is_late(self.leaving_since.get(), LINGER) {
+            return self.cut();
         }
-    }
-}
-
-/// A body that is whole already, but too large to be sent at once.
-struct Large {
-    body: BoxBody,
-    _answering: Option<Answering>,
-}
-
-impl MessageBody for Large {
-    type Error = Box<dyn std::error::Error>;
-
-    fn size(&self) -> BodySize {
-        self.body.size()
-    }
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_next(context)
+        match (&self.socket, self.phase.get()) {
+            (Socket::First(_), Phase::Waiting(since)) if is_late(Some(since), bounds.keep_alive) => {
+                if self.leaving_since.get().is_none() {
+                    self.leave();
+                }
+            }
+            (Socket::First(_), Phase::New(since) | Phase::Begun(since)) if is_late(Some(since), bounds.header) => {
+                // It is told so.
+                self.phase.set(Phase::Late);
+                self.socket.shut(Shutdown::Read);
+            }
+            (Socket::First(_), _) => {}
+            (Socket::Second(_, load), _) => {
+                if is_late(load.unused_since(), bounds.keep_alive + bounds.header)
+                    || is_late(load.stuck_since(), bounds.standstill)
+                {
+                    self.cut();
+                }
+            }
+        }
     }
 }
 
@@ -322,8 +283,19 @@ async fn look_after(bounds: Bounds) {
         })
     };
     while left() {
-        rt::time::sleep((bounds.patience.min(bounds.standstill) / 4).clamp(PAUSE.0, PAUSE.1)).await;
+        rt::time::sleep((bounds.header.min(bounds.keep_alive).min(bounds.standstill) / 4).clamp(PAUSE.0, PAUSE.1)).await;
     }
+}
+
+/// Ends all that wait for a request, since there will be none: this worker stops.
+pub(crate) fn stop() {
+    OPEN.with_borrow(|open| {
+        let waiting = |connection: &Rc<Connection>| matches!(connection.phase.get(), Phase::New(_) | Phase::Waiting(_));
+        let first = |connection: &Rc<Connection>| matches!(connection.socket, Socket::First(_));
+        for connection in open.iter().filter_map(Weak::upgrade).filter(first).filter(waiting) {
+            connection.leave();
+        }
+    });
 }
 
 /// Ends those that have been of no use for longest, for as long as there are more than `kept`.

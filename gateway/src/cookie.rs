@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use portcullis_client::{DELIVERY_HEADER, REFRESH_COOKIE};
 use service_kit::Problem;
 use url::Url;
 
-const DELIVERY: HeaderName = HeaderName::from_static(DELIVERY_HEADER);
+use crate::http1::{self, Fields};
+
+const ORIGIN: &str = "origin";
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// A request that would use the cookie, and that a page of another origin may have made.
@@ -26,16 +27,16 @@ impl From<Forged> for Problem {
 }
 
 /// Whether the refresh token is to travel in the cookie. Of several such headers one is enough to be careful.
-pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(&DELIVERY)
-        .any(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"cookie"))
+pub(crate) fn is_asked_for(fields: &Fields) -> bool {
+    fields
+        .all(DELIVERY_HEADER)
+        .any(|value| value.trim_ascii().eq_ignore_ascii_case(b"cookie"))
 }
 
 /// Makes sure that no page but our own, and those of `origins`, made a request that uses the cookie. Browsers say where a
 /// request comes from in headers that pages cannot write; what says nothing is no browser, and has no cookies of others.
-pub(crate) fn check(headers: &HeaderMap, host: &str, origins: &[String]) -> Result<(), Forged> {
-    let (site, origin) = (Said::by(headers, SEC_FETCH_SITE), Said::by(headers, ORIGIN.as_str()));
+pub(crate) fn check(fields: &Fields, host: &str, origins: &[String]) -> Result<(), Forged> {
+    let (site, origin) = (Said::by(fields, SEC_FETCH_SITE), Said::by(fields, ORIGIN));
     let trusted = match (site, origin) {
         (Said::Nothing, Said::Nothing) | (Said::One("same-origin" | "none"), _) => true,
         (_, Said::One(origin)) => is_own(origin, host) || origins.iter().any(|known| known == origin),
@@ -52,11 +53,11 @@ enum Said<'a> {
 }
 
 impl<'a> Said<'a> {
-    fn by(headers: &'a HeaderMap, name: &str) -> Self {
-        let mut values = headers.get_all(name);
-        match (values.next().map(HeaderValue::to_str), values.next()) {
+    fn by(fields: &'a Fields, name: &'static str) -> Self {
+        let mut values = fields.all(name);
+        match (values.next().map(http1::text), values.next()) {
             (None, _) => Self::Nothing,
-            (Some(Ok(value)), None) => Self::One(value),
+            (Some(Some(value)), None) => Self::One(value),
             (Some(_), _) => Self::Unclear,
         }
     }
@@ -99,16 +100,12 @@ fn is_refresh(pair: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::test::TestRequest;
-
     use super::*;
+    use crate::client::Request;
 
     fn verdict(host: &str, headers: &[(&'static str, &'static str)]) -> bool {
-        let request = headers
-            .iter()
-            .fold(TestRequest::post(), |request, header| request.append_header(*header));
         check(
-            request.to_http_request().headers(),
+            &Request::with(headers).fields,
             host,
             &["http://localhost:3000".to_owned()],
         )

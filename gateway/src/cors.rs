@@ -1,10 +1,11 @@
 //! What pages of other origins may do, and the headers that every answer has (the Fetch standard, section 3.3).
 
-use actix_web::http::Method;
-use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
+use actix_web::http::{Method, header};
 
+use crate::client::Request;
 use crate::headers;
+use crate::http1::Fields;
 use crate::state::State;
 
 const METHODS: &str = "DELETE, GET, OPTIONS, PATCH, POST, PUT";
@@ -14,32 +15,31 @@ const EXPOSED_HEADERS: &str = "link, retry-after, www-authenticate, x-request-id
 const MAX_AGE: &str = "86400";
 
 /// RFC 6797, for a year; not for other names below this one, of which we know nothing.
-const ONLY_TLS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+const ONLY_TLS: &[u8] = b"max-age=31536000";
 
-static SECURITY: [(HeaderName, HeaderValue); 4] = [
-    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
-    (
-        HeaderName::from_static("cross-origin-opener-policy"),
-        HeaderValue::from_static("same-origin"),
-    ),
+const SECURITY: [(&str, &[u8]); 4] = [
+    ("x-frame-options", b"DENY"),
+    ("x-content-type-options", b"nosniff"),
+    ("referrer-policy", b"same-origin"),
+    ("cross-origin-opener-policy", b"same-origin"),
 ];
 
 /// The answer to a preflight, in which a browser asks whether a page may ask something; nobody else hears of it. `None` when
 /// `request` is none. One that is refused is an empty 200 which permits nothing.
-pub(crate) fn preflight(request: &HttpRequest, state: &State) -> Option<HttpResponse> {
-    let received = request.headers();
-    let method = received.get(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let method = method.filter(|_| request.method() == Method::OPTIONS)?;
+pub(crate) fn preflight(request: &Request, state: &State) -> Option<HttpResponse> {
+    if request.method != Method::OPTIONS {
+        return None;
+    }
+    let received = &request.fields;
+    let method = received.get("access-control-request-method")?;
     let mut answer = HttpResponse::Ok();
     let is_allowed = may_read(request, state).filter(|_| {
-        let mut wanted = received.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS);
-        METHODS.split(", ").any(|known| known == method) && wanted.all(are_known)
+        let mut wanted = received.all("access-control-request-headers");
+        METHODS.split(", ").any(|known| known.as_bytes() == method) && wanted.all(are_known)
     });
     if let Some(origin) = is_allowed {
         answer
-            .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()))
+            .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin))
             .insert_header((header::ACCESS_CONTROL_ALLOW_METHODS, METHODS))
             .insert_header((header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS))
             .insert_header((header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"))
@@ -50,64 +50,60 @@ pub(crate) fn preflight(request: &HttpRequest, state: &State) -> Option<HttpResp
 }
 
 /// Lets the page that asked read the answer to `request`, if it may. What upstreams say of that does not get here.
-pub(crate) fn allow(request: &HttpRequest, state: &State, headers: &mut HeaderMap) {
+pub(crate) fn allow(request: &Request, state: &State, fields: &mut Fields) {
     if let Some(origin) = may_read(request, state) {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-            HeaderValue::from_static("true"),
-        );
-        headers.insert(
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static(EXPOSED_HEADERS),
-        );
+        fields.push(b"access-control-allow-origin", origin.as_bytes());
+        fields.push(b"access-control-allow-credentials", b"true");
+        fields.push(b"access-control-expose-headers", EXPOSED_HEADERS.as_bytes());
     }
     // Whoever keeps the answer must not give it to a page of another origin.
-    let mut vary: Vec<&[u8]> = headers.get_all(header::VARY).map(HeaderValue::as_bytes).collect();
-    let vary = if vary.is_empty() {
-        HeaderValue::from_static("Origin")
+    let mut vary: Vec<&[u8]> = fields.all("vary").collect();
+    if vary.is_empty() {
+        fields.push(b"vary", b"Origin");
     } else {
         vary.push(b"Origin");
-        HeaderValue::from_bytes(&vary.join(&b", "[..])).unwrap_or(HeaderValue::from_static("*"))
-    };
-    headers.insert(header::VARY, vary);
+        let vary = vary.join(&b", "[..]);
+        fields.set("vary", &vary);
+    }
 }
 
 /// The origin that `request` comes from, if its pages may read the answer.
-fn may_read<'a>(request: &'a HttpRequest, state: &State) -> Option<&'a HeaderValue> {
-    let origin = request.headers().get(header::ORIGIN)?;
-    let mut origins = state.origins_for(request.head()).iter();
-    origins
-        .any(|known| known.as_bytes() == origin.as_bytes())
-        .then_some(origin)
+fn may_read<'a>(request: &Request, state: &'a State) -> Option<&'a str> {
+    let origin = request.fields.get("origin")?;
+    let mut origins = state.origins_for(request).iter();
+    origins.find(|known| known.as_bytes() == origin).map(String::as_str)
 }
 
 /// Whether pages may send all the headers that `names` lists.
-fn are_known(names: &HeaderValue) -> bool {
+fn are_known(names: &[u8]) -> bool {
     let known = |name: &str| {
         REQUEST_HEADERS
             .split(", ")
             .any(|known| known.eq_ignore_ascii_case(name.trim()))
     };
-    names.to_str().is_ok_and(|names| names.split(',').all(known))
+    std::str::from_utf8(names).is_ok_and(|names| names.split(',').all(known))
 }
 
 /// Adds what every answer has, unless the upstream says something else.
-pub(crate) fn secure(request: &HttpRequest, headers: &mut HeaderMap) {
-    for (name, value) in &SECURITY {
-        if !headers.contains_key(name) {
-            headers.append(name.clone(), value.clone());
+pub(crate) fn secure(fields: &mut Fields) {
+    for (name, value) in SECURITY {
+        if !fields.contains(name) {
+            fields.push(name.as_bytes(), value);
         }
     }
-    if request.app_config().secure() && !headers.contains_key(header::STRICT_TRANSPORT_SECURITY) && !is_local(request) {
-        headers.append(header::STRICT_TRANSPORT_SECURITY, ONLY_TLS);
+}
+
+/// Adds, to the answer to a `request` over TLS, that there is no other way here, unless the upstream says something else.
+pub(crate) fn only_tls(request: &Request, fields: &mut Fields) {
+    if !fields.contains("strict-transport-security") && !is_local(request) {
+        fields.push(b"strict-transport-security", ONLY_TLS);
     }
 }
 
 /// Whether `request` is for a name of this very machine. Told to use TLS only, a browser would do so for whatever else is
 /// developed there.
-fn is_local(request: &HttpRequest) -> bool {
-    let host = headers::host(request.head()).unwrap_or_default();
+fn is_local(request: &Request) -> bool {
+    let host = headers::host(request).unwrap_or_default();
     let name = host.split(':').next().unwrap_or(host);
     name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
 }

@@ -26,10 +26,10 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// Watches over the token of `caller`, if somebody was asked for one, and for the gateway to stop.
-    pub(crate) fn new(closing: Receiver<bool>, verifier: &Arc<Verifier>, caller: Option<&Caller>) -> Self {
+    pub(crate) fn new(closing: Receiver<bool>, verifier: &Arc<Verifier>, caller: Option<&Caller<'_>>) -> Self {
         Self {
             closing,
-            watch: caller.map(|caller| verifier.watch(caller.token(), &caller.claims)),
+            watch: caller.map(|caller| verifier.watch(caller.token, &caller.claims)),
         }
     }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::http::header::{self, HeaderName, HeaderValue};
-use actix_web::http::{ConnectionType, Method, StatusCode};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
+use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -18,7 +18,6 @@ use service_kit::Problem;
 use tokio::sync::watch;
 
 use crate::admission::Caller;
-use crate::headers;
 use crate::routes::Route;
 
 /// How often a stream says that it is still there.
@@ -90,22 +89,22 @@ impl Events {
     /// Opens a stream to `caller`, who was admitted to `route` with a request for `path`.
     pub(crate) fn answer(
         self: &Arc<Self>,
-        request: &HttpRequest,
+        method: &Method,
         route: &Route,
         path: &str,
         verifier: &Arc<Verifier>,
-        caller: &Caller,
+        caller: &Caller<'_>,
     ) -> Result<HttpResponse, Problem> {
         if path.trim_end_matches('/') != route.name {
             return Err(Problem::not_found());
         }
-        if *request.method() != Method::GET {
-            return Err(Problem::method_not_allowed(request.method().as_str(), "GET"));
+        if *method != Method::GET {
+            return Err(Problem::method_not_allowed(method.as_str(), "GET"));
         }
         let listener = Listener {
             place: self.place(&caller.claims.sub)?,
             closing: self.closing.subscribe(),
-            watch: verifier.watch(caller.token(), &caller.claims),
+            watch: verifier.watch(caller.token, &caller.claims),
             greeted: false,
         };
         let mut answer = HttpResponse::Ok();
@@ -113,12 +112,7 @@ impl Events {
             .content_type("text/event-stream")
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .insert_header(UNBUFFERED);
-        let mut answer = answer.streaming(listener.stream());
-        if !headers::takes_chunks(request) {
-            answer.head_mut().no_chunking(true);
-            answer.head_mut().set_connection_type(ConnectionType::Close);
-        }
-        Ok(answer)
+        Ok(answer.streaming(listener.stream()))
     }
 
     fn place(self: &Arc<Self>, user: &str) -> Result<Place, Refused> {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use service_kit::config::list;
 
 use crate::headers::{is_hop_by_hop, is_ours};
+use crate::http1::Fields;
 use crate::upstream::HeadWriter;
 
 /// `request_headers` or `response_headers` of a route.
@@ -118,13 +119,13 @@ impl Compiled {
         }
     }
 
-    /// The route's word on the `headers` of its upstream's answer.
-    pub(crate) fn apply(&self, headers: &mut HeaderMap) {
+    /// The route's word on the `fields` of its upstream's answer.
+    pub(crate) fn apply(&self, fields: &mut Fields) {
         for name in &self.remove {
-            headers.remove(name);
+            fields.remove(name.as_str());
         }
         for (name, value) in &self.set {
-            headers.insert(name.clone(), value.clone());
+            fields.set(name.as_str(), value.as_bytes());
         }
     }
 }

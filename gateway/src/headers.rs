@@ -1,14 +1,11 @@
 //! What is taken from headers and what is put into them, on the way to an upstream and back.
 
-use actix_web::HttpRequest;
-use actix_web::dev::RequestHead;
-use actix_web::http::Version;
-use actix_web::http::header::{self as inbound, HeaderMap as InboundMap};
-
 use crate::admission::Caller;
+use crate::client::Request;
 use crate::client_address::Scheme;
 use crate::config::{Auth, Purpose};
 use crate::cookie;
+use crate::http1::Fields;
 use crate::record::Record;
 use crate::routes::Route;
 use crate::trace::Trace;
@@ -21,15 +18,14 @@ const TRACEPARENT: &str = "traceparent";
 /// The host that `request` is for: of an absolute target, else of `Host` (RFC 9112 section 3.2.2). `None` when it is not
 /// one that could be passed on without quoting, or when both are there and differ; empty when there is none, as HTTP/1.0
 /// allows.
-pub(crate) fn host(request: &RequestHead) -> Option<&str> {
-    let named = match request.headers.get(inbound::HOST) {
-        Some(value) => Some(value.to_str().ok()?),
+pub(crate) fn host(request: &Request) -> Option<&str> {
+    let named = match request.fields.get("host") {
+        Some(_) => Some(request.fields.text("host")?),
         None => None,
     };
-    let host = match request.uri.authority() {
-        Some(authority) => {
-            let authority = authority.as_str();
-            let is_ours = matches!(request.uri.scheme_str(), None | Some("http" | "https"));
+    let host = match request.origin() {
+        Some((scheme, authority)) => {
+            let is_ours = matches!(scheme, None | Some("http" | "https"));
             let agrees = named.is_none_or(|named| named.eq_ignore_ascii_case(authority));
             (is_ours && agrees).then_some(authority)?
         }
@@ -53,42 +49,23 @@ pub(crate) fn is_host(text: &str) -> bool {
     is_name && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
-/// Whether a request with these headers has a body. A `Transfer-Encoding` that got here is `chunked`.
-pub(crate) fn has_body(headers: &InboundMap) -> bool {
-    headers.contains_key(inbound::TRANSFER_ENCODING) || content_length(headers).is_some_and(|length| length > 0)
-}
-
-/// The announced length of the body.
-pub(crate) fn content_length(headers: &InboundMap) -> Option<u64> {
-    headers.get(inbound::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
-}
-
-/// How many bytes names and values have together.
-pub(crate) fn size(headers: &InboundMap) -> usize {
-    headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum()
-}
-
 /// Writes the headers that an upstream gets, except `Host` and what frames the body.
 pub(crate) fn toward_upstream(
     head: &mut HeadWriter<'_>,
-    request: &HttpRequest,
     host: &str,
     route: &Route,
-    caller: Option<&Caller>,
+    caller: Option<&Caller<'_>>,
     record: &Record,
     handshake: Option<&Handshake>,
 ) {
-    let received = request.headers();
-    let nominated = Nominated::in_request(received);
+    let (request, received) = (&record.request, &record.request.fields);
+    let nominated = Nominated::parse(received.all("connection"));
     let trace = Trace::received(received);
     let traced = trace.is_some();
     let takes_cookie = route.purpose == Purpose::Refresh && cookie::is_asked_for(received);
     let replaced = |name: &str| handshake.is_some_and(|handshake| handshake.withholds(name));
-    for (name, value) in received {
-        let name = name.as_str();
+    for (raw, value) in received.iter() {
+        let name = std::str::from_utf8(raw).unwrap_or_default();
         let withheld = is_ours(name)
             || nominated.contains(name)
             || route.request_rules.withhold(name)
@@ -100,16 +77,17 @@ pub(crate) fn toward_upstream(
             continue;
         }
         if name == "cookie" && !takes_cookie {
-            if let Some(value) = cookie::withhold(value.as_bytes()) {
-                head.line(name, &value);
+            if let Some(value) = cookie::withhold(value) {
+                head.copy(raw, &value);
             }
         } else {
-            head.field(name, value);
+            head.copy(raw, value);
         }
     }
-    if let Some(Caller { claims, authorization }) = caller {
+    if let Some(Caller { claims, token }) = caller {
         if !route.request_rules.withhold(AUTHORIZATION) {
-            head.field(AUTHORIZATION, authorization);
+            // In the one spelling that every reader understands alike.
+            head.parts(AUTHORIZATION, &["Bearer ", token]);
         }
         head.say("x-user-id", &claims.sub);
         head.say("x-user-roles", &roles(&claims.roles));
@@ -216,10 +194,6 @@ pub(crate) fn is_hop_by_hop(name: &str) -> bool {
 struct Nominated<'a>(Vec<&'a str>);
 
 impl<'a> Nominated<'a> {
-    fn in_request(headers: &'a InboundMap) -> Self {
-        Self::parse(headers.get_all(inbound::CONNECTION).map(inbound::HeaderValue::as_bytes))
-    }
-
     fn parse(values: impl Iterator<Item = &'a [u8]>) -> Self {
         let names = values
             .filter_map(|value| std::str::from_utf8(value).ok())
@@ -237,20 +211,20 @@ impl<'a> Nominated<'a> {
 /// The headers of an upstream's answer that a client gets. What frames the body is left out, and so is what the upstream
 /// says about other origins: that is for us to say. The refresh cookie is for services to set that give out its tokens: any
 /// other could sign a browser in as somebody else.
-pub(crate) fn toward_client(received: &Head, route: &Route, headers: &mut InboundMap) {
+pub(crate) fn toward_client(received: &Head, route: &Route, fields: &mut Fields) {
     let nominated = Nominated::parse(received.values("connection"));
-    for (name, value) in received.fields() {
-        let text = name.as_str();
-        let withheld = is_hop_by_hop(text)
-            || text == "content-length"
-            || text.starts_with("access-control-")
-            || (text == "set-cookie" && route.purpose == Purpose::Service && cookie::sets_refresh(value.as_bytes()))
-            || nominated.contains(text);
+    for (raw, value) in received.fields.iter() {
+        let name = std::str::from_utf8(raw).unwrap_or_default();
+        let withheld = is_hop_by_hop(name)
+            || name == "content-length"
+            || name.starts_with("access-control-")
+            || (name == "set-cookie" && route.purpose == Purpose::Service && cookie::sets_refresh(value))
+            || nominated.contains(name);
         if !withheld {
-            headers.append(name, value);
+            fields.push(raw, value);
         }
     }
-    route.response_rules.apply(headers);
+    route.response_rules.apply(fields);
 }
 
 /// Whether an answer with these headers is a stream of events (WHATWG HTML, section 9.2), which goes on and on.
@@ -261,18 +235,8 @@ pub(crate) fn is_event_stream(received: &Head) -> bool {
     })
 }
 
-/// Whether an answer to `request` may come in chunks (RFC 9112 section 7.1), or in frames that need no length. The library
-/// writes none, although it says so, where a WebSocket is asked for and another answer given.
-pub(crate) fn takes_chunks(request: &HttpRequest) -> bool {
-    let mut protocols = request.headers().get_all(inbound::UPGRADE);
-    request.version() >= Version::HTTP_11
-        && !protocols.any(|name| name.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
-}
-
 #[cfg(test)]
 mod tests {
-    use actix_web::test::TestRequest;
-
     use super::*;
 
     #[test]
@@ -310,21 +274,14 @@ mod tests {
 
     #[test]
     fn a_host_that_needs_quoting_is_none() {
-        let host_of = |value: &'static str| {
-            let request = TestRequest::get()
-                .insert_header((inbound::HOST, value))
-                .to_http_request();
-            host(request.head()).map(str::to_owned)
-        };
+        let host_of = |value: &str| host(&Request::with(&[("Host", value)])).map(str::to_owned);
         assert_eq!(host_of("localhost:8000").as_deref(), Some("localhost:8000"));
         assert_eq!(host_of("[::1]:8000").as_deref(), Some("[::1]:8000"));
         assert_eq!(host_of("a\";proto=https"), None);
         assert_eq!(host_of("a, b"), None);
-        let absolute = |named: &'static str| {
-            let request = TestRequest::with_uri("http://a.example/x")
-                .insert_header((inbound::HOST, named))
-                .to_http_request();
-            host(request.head()).map(str::to_owned)
+        let absolute = |named: &str| {
+            let request = Request::of(&format!("GET http://a.example/x HTTP/1.1\r\nHost: {named}\r\n\r\n"));
+            host(&request).map(str::to_owned)
         };
         assert_eq!(absolute("A.example").as_deref(), Some("a.example"));
         assert_eq!(absolute("b.example"), None);

@@ -6,6 +6,7 @@ mod access_log;
 mod admission;
 mod alive;
 mod body;
+mod client;
 mod client_address;
 mod config;
 mod connection;
@@ -16,8 +17,10 @@ mod error;
 mod events;
 mod header_rules;
 mod headers;
+mod http1;
 mod http2;
 mod limits;
+mod listen;
 mod mistakes;
 mod path;
 mod policy;
@@ -34,12 +37,9 @@ mod tunnel;
 mod upstream;
 mod web_app;
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::fn_service;
-use actix_web::{App, HttpServer};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use portcullis_client::{Follower, FollowerConfig};
@@ -47,11 +47,11 @@ use service_kit::health::Readiness;
 use service_kit::{Clock, Running, server};
 
 pub use config::{AccessLog, Auth, By, Config, HealthCheck, RateLimit, RouteConfig, Stale, Tls, Upstream};
-use connection::{Bounds, Connection};
+use connection::Bounds;
 use events::Events;
 pub use header_rules::HeaderRules;
 pub use reload::{Reloader, is_reloaded};
-use serve::{Gateway, Worker};
+use serve::Gateway;
 use state::State;
 use web_app::WebApp;
 
@@ -108,56 +108,19 @@ pub fn start_reloadable(
         present: Arc::default(),
     });
     gateway.present.show();
-    let (sink, present) = (gateway.sink.clone(), Arc::clone(&gateway.present));
+    let sink = gateway.sink.clone();
     let limits = Arc::clone(&gateway.state.load().limits);
     let reloader = Reloader::of(&gateway, certificate.clone());
     let bounds = Bounds {
-        patience: config.keep_alive + config.header_timeout,
+        keep_alive: config.keep_alive,
+        header: config.header_timeout,
         standstill: config.body_timeout,
         most: config.max_connections,
     };
     let is_secure = certificate.is_some();
-    let server = HttpServer::new(move || {
-        let worker = Rc::new(Worker::new(&gateway));
-        // One service for everything, and no middleware: each layer has a price for every request.
-        App::new().default_service(fn_service(move |request| {
-            let worker = Rc::clone(&worker);
-            async move {
-                let serve = |request| serve::serve(worker, request);
-                Ok(if is_secure {
-                    http2::handle(request, serve).await
-                } else {
-                    serve(request).await
-                })
-            }
-        }))
-    })
-    .workers(server::workers(config.workers, usize::MAX))
-    .max_connections(config.max_connections)
-    // Handshakes that nobody goes on with have a limit of their own, past which nobody at all gets in.
-    .max_connection_rate(config.max_connections)
-    // Of several such functions only the last would be called.
-    .on_connect(move |socket, data| {
-        tunnel::Socket::remember(socket, data);
-        data.insert(present.connection());
-        if let Some(connection) = Connection::remember(socket, data, bounds) {
-            http2::count(connection, data, bounds.standstill);
-        }
-    })
-    .client_request_timeout(config.header_timeout)
-    .tls_handshake_timeout(config.header_timeout)
-    .client_disconnect_timeout(LINGER)
-    .keep_alive(config.keep_alive)
-    // A client that closes its side has gone: what it asked for is given up.
-    .h1_allow_half_closed(false)
-    .tcp_nodelay(true)
-    .shutdown_timeout(server::GRACE_SECONDS)
-    .disable_signals();
-    let server = match certificate {
-        None => server.listen(listener),
-        Some(certificate) => server.listen_rustls_0_23(listener, tls::server_config(certificate)?),
-    };
-    let server = server.context("while opening the listener")?.run();
+    let tls = certificate.map(tls::server_config).transpose()?;
+    let workers = server::workers(config.workers, usize::MAX);
+    let server = listen::serve(listener, gateway, bounds, workers, tls).context("while opening the listener")?;
     let following = tokio::spawn(async move {
         let _follower = follower;
         std::future::pending::<()>().await;

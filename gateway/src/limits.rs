@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use actix_web::http::header::RETRY_AFTER;
 use governor::clock::Clock;
 use governor::middleware::{StateInformationMiddleware, StateSnapshot};
 use governor::state::keyed::DashMapStateStore;
@@ -21,6 +21,7 @@ use service_kit::{Problem, clock};
 use tokio::sync::Notify;
 
 use crate::config::{By, RateLimit};
+use crate::http1::Fields;
 use crate::routes::Key as RouteKey;
 
 /// How many addresses or users a limit keeps apart. Beyond that, those of a kind share what is left to them.
@@ -30,11 +31,11 @@ const KINDS: u128 = 1 << 12;
 /// How often those are forgotten that have not asked for a while.
 const SWEEP: Duration = Duration::from_secs(10);
 
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
-const RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
-const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+const RATE_LIMIT: &str = "ratelimit";
+const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
+const RATE_LIMIT_LIMIT: &str = "ratelimit-limit";
+const RATE_LIMIT_REMAINING: &str = "ratelimit-remaining";
+const RATE_LIMIT_RESET: &str = "ratelimit-reset";
 
 /// The monotonic clock, as the algorithm wants it: time since it was made.
 #[derive(Clone, Debug)]
@@ -82,8 +83,8 @@ pub(crate) struct Limit<C: Clock = Monotonic> {
     sweeper: Arc<Notify>,
     /// How the limit is called in headers.
     name: String,
-    policy: HeaderValue,
-    most: HeaderValue,
+    policy: String,
+    most: u32,
     burst: u32,
     /// How long until one more request is allowed.
     step: Duration,
@@ -137,8 +138,8 @@ impl<C: Clock<Instant = Duration> + Clone> Limit<C> {
             crowded: AtomicBool::new(false),
             sweeper: Arc::clone(sweeper),
             name: name.to_owned(),
-            policy: HeaderValue::from_str(&format!("\"{name}\";q={burst};w={window}")).ok()?,
-            most: HeaderValue::from(burst.get()),
+            policy: format!("\"{name}\";q={burst};w={window}"),
+            most: burst.get(),
             burst: burst.get(),
             step,
         })
@@ -211,7 +212,7 @@ impl<C: Clock<Instant = Duration> + Clone> Limit<C> {
 #[derive(Debug, Default)]
 pub(crate) struct RouteLimits {
     all: Box<[Arc<Limit>]>,
-    policy: Option<HeaderValue>,
+    policy: String,
 }
 
 /// What a request was told by the limits that counted it, each by its place among those of the route.
@@ -236,7 +237,7 @@ impl RouteLimits {
 
     /// The headers of an answer: those of the Internet-Draft on rate limit headers as it is now (`RateLimit-Policy`,
     /// `RateLimit`), and those of its older versions that most clients know, for the limit that is nearest.
-    pub(crate) fn show(&self, told: &[(usize, Allowance)], headers: &mut HeaderMap) {
+    pub(crate) fn show(&self, told: &[(usize, Allowance)], fields: &mut Fields) {
         let nearest = told.iter().min_by_key(|(_, allowance)| allowance.remaining);
         let Some((limit, allowance)) = nearest.and_then(|(index, allowance)| Some((self.all.get(*index)?, allowance)))
         else {
@@ -248,13 +249,16 @@ impl RouteLimits {
             let name = self.all.get(*index).map_or("", |limit| limit.name.as_str());
             let _ = write!(all, "{separator}\"{name}\";r={remaining};t={}", seconds(*reset));
         }
-        if let (Some(policy), Ok(all)) = (&self.policy, HeaderValue::from_str(&all)) {
-            headers.insert(RATE_LIMIT_POLICY, policy.clone());
-            headers.insert(RATE_LIMIT, all);
+        fields.set(RATE_LIMIT_POLICY, self.policy.as_bytes());
+        fields.set(RATE_LIMIT, all.as_bytes());
+        for (name, number) in [
+            (RATE_LIMIT_LIMIT, u64::from(limit.most)),
+            (RATE_LIMIT_REMAINING, allowance.remaining.into()),
+            (RATE_LIMIT_RESET, seconds(allowance.reset)),
+        ] {
+            fields.remove(name);
+            fields.push_number(name, number);
         }
-        headers.insert(RATE_LIMIT_LIMIT, limit.most.clone());
-        headers.insert(RATE_LIMIT_REMAINING, HeaderValue::from(allowance.remaining));
-        headers.insert(RATE_LIMIT_RESET, HeaderValue::from(seconds(allowance.reset)));
     }
 }
 
@@ -299,9 +303,9 @@ impl Limits {
                 all.push(limit);
             }
         }
-        let policies: Vec<&str> = all.iter().filter_map(|limit| limit.policy.to_str().ok()).collect();
+        let policies: Vec<&str> = all.iter().map(|limit| limit.policy.as_str()).collect();
         RouteLimits {
-            policy: HeaderValue::from_str(&policies.join(", ")).ok(),
+            policy: policies.join(", "),
             all: all.into(),
         }
     }
@@ -481,9 +485,9 @@ mod tests {
             .ask(from("192.0.2.1"), &mut told)
             .unwrap();
 
-        let mut headers = HeaderMap::new();
-        after.show(&told[..3], &mut headers);
-        let header = |name: HeaderName| headers.get(name).unwrap().to_str().unwrap();
+        let mut fields = Fields::new();
+        after.show(&told[..3], &mut fields);
+        let header = |name| fields.text(name).unwrap();
         assert_eq!(header(RATE_LIMIT_POLICY), r#""address";q=2;w=60, "user";q=1;w=12"#);
         assert_eq!(
             header(RATE_LIMIT),

@@ -5,20 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, BoxBody};
-use actix_web::dev::Payload;
-use actix_web::http::header::{CONTENT_LENGTH, HeaderValue, UPGRADE};
-use actix_web::http::{ConnectionType, StatusCode};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::http::StatusCode;
 use portcullis_client::Verifier;
 use service_kit::clock;
 
 use crate::admission::Caller;
 use crate::body::{Progress, RequestBody, ResponseBody, Sending};
-use crate::connection::Connection;
+use crate::client::{Answer, Content, Payload};
 use crate::ending::Watcher;
 use crate::error::ProxyError;
 use crate::events::Events;
 use crate::headers;
+use crate::http1::Fields;
 use crate::record::Record;
 use crate::routes::Route;
 use crate::tunnel::{self, Handshake};
@@ -29,10 +27,9 @@ const MAX_TARGETS_TRIED: u32 = 3;
 
 /// A request on its way to an upstream.
 pub(crate) struct Passage<'a> {
-    pub(crate) request: &'a HttpRequest,
     pub(crate) route: &'a Route,
     pub(crate) record: &'a Record,
-    pub(crate) caller: Option<&'a Caller>,
+    pub(crate) caller: Option<&'a Caller<'a>>,
     pub(crate) host: &'a str,
     /// The normal path, without what the route strips.
     pub(crate) path: &'a str,
@@ -58,7 +55,7 @@ impl Passage<'_> {
     /// Sends the request to a target of `pool` and begins to answer with what it says. Others are tried when one cannot
     /// be connected to. A request that was sent is sent once more only when it is idempotent and has no body. All of this
     /// within a budget, so that an upstream in trouble does not get many times its load.
-    pub(crate) async fn forward(&self, pool: &Rc<Pool>, payload: Payload) -> Result<HttpResponse, ProxyError> {
+    pub(crate) async fn forward(&self, pool: &Rc<Pool>, payload: Payload) -> Result<Answer, ProxyError> {
         let slots = pool.enter().await?;
         let outcome = self.try_targets(pool, &slots, payload).await;
         pool.upstream.note(outcome.as_ref().err());
@@ -70,17 +67,15 @@ impl Passage<'_> {
         pool: &Rc<Pool>,
         slots: &Slots,
         mut payload: Payload,
-    ) -> Result<HttpResponse, ProxyError> {
-        let received = self.request.headers();
-        let has_body = headers::has_body(received);
-        let progress = Progress::of(has_body.then(|| payload.take()));
-        let mut body = if has_body {
-            let length = headers::content_length(received);
-            RequestBody::streamed(length, self.route.body_limit, Rc::clone(&progress))
+    ) -> Result<Answer, ProxyError> {
+        let request = &self.record.request;
+        let progress = Progress::of(request.has_body().then(|| payload.take()));
+        let mut body = if request.has_body() {
+            RequestBody::streamed(request.body_length(), self.route.body_limit, Rc::clone(&progress))
         } else {
             RequestBody::Empty
         };
-        let mut may_repeat = body.is_empty() && self.request.method().is_idempotent();
+        let mut may_repeat = body.is_empty() && request.method.is_idempotent();
         let mut kept = if self.handshake.is_some() {
             // A connection that becomes a tunnel begins with the request that asks for it.
             Kept::New
@@ -109,7 +104,7 @@ impl Passage<'_> {
                 return Err(ProxyError::Timeout);
             }
             self.write(&slot.target, &mut lease)?;
-            lease.send(self.request.method(), body);
+            lease.send(&request.method, body);
             let error = match self.exchange(&mut lease, &progress).await {
                 Ok(head) => {
                     let now = clock::instant();
@@ -157,13 +152,13 @@ impl Passage<'_> {
     /// Writes the head of the request to `target`, except what frames its body.
     fn write(&self, target: &Target, lease: &mut Lease) -> Result<(), BadTarget> {
         let mut head = lease.head();
-        let query = self.request.uri().query();
+        let request = &self.record.request;
+        let query = request.query();
         let (mark, query) = query.map_or(("", ""), |query| ("?", query));
-        head.begin(self.request.method(), &[&target.base, self.path, mark, query])?;
+        head.begin(&request.method, &[&target.base, self.path, mark, query])?;
         head.field("host", &target.host);
         headers::toward_upstream(
             &mut head,
-            self.request,
             self.host,
             self.route,
             self.caller,
@@ -212,7 +207,7 @@ impl Passage<'_> {
     }
 
     /// Begins to answer with what began `now`.
-    fn answer(&self, head: &Head, mut lease: Lease, progress: Rc<Progress>, now: Instant) -> HttpResponse {
+    fn answer(&self, head: &Head, mut lease: Lease, progress: Rc<Progress>, now: Instant) -> Answer {
         lease.send_rest();
         let (status, length) = (head.status, head.length());
         let size = match (status, length) {
@@ -221,49 +216,49 @@ impl Passage<'_> {
             (_, Some(length)) => BodySize::Sized(length),
             (_, None) => BodySize::Stream,
         };
-        let mut body =
-            ResponseBody::new(size, lease, progress, self.body_timeout, now).on(Connection::answer(self.request));
+        let mut body = ResponseBody::new(size, lease, progress, self.body_timeout, now);
         if size == BodySize::Stream && headers::is_event_stream(head) {
             let mut watcher = self.watcher();
             body = body.until(async move {
                 watcher.ended().await;
             });
         }
-        let mut answer = HttpResponse::with_body(status, BoxBody::new(body));
-        headers::toward_client(head, self.route, answer.headers_mut());
+        let mut fields = Fields::new();
+        headers::toward_client(head, self.route, &mut fields);
         if let (StatusCode::NOT_MODIFIED, Some(length)) = (status, length) {
-            answer.headers_mut().insert(CONTENT_LENGTH, length.into());
+            fields.push_number("content-length", length);
         }
-        if size == BodySize::Stream && !headers::takes_chunks(self.request) {
-            answer.head_mut().no_chunking(true);
-            answer.head_mut().set_connection_type(ConnectionType::Close);
+        Answer {
+            status,
+            fields,
+            body: Content::Upstream(body),
         }
-        answer
     }
 
     /// Opens the tunnel that was asked for, once the service has agreed to it.
-    fn switch(&self, head: &Head, lease: Lease, payload: Payload) -> Result<HttpResponse, ProxyError> {
+    fn switch(&self, head: &Head, lease: Lease, payload: Payload) -> Result<Answer, ProxyError> {
         let opens = |handshake: &&Handshake| handshake.is_answered_by(head);
         let Some(handshake) = self.handshake.filter(opens) else {
             lease.failed(&ProxyError::BadAnswer);
             return Err(ProxyError::BadAnswer);
         };
         lease.answered();
-        let mut answer = HttpResponse::new(StatusCode::SWITCHING_PROTOCOLS);
-        headers::toward_client(head, self.route, answer.headers_mut());
-        handshake.settle(answer.headers_mut());
-        let web_socket = HeaderValue::from_static("websocket");
-        answer.headers_mut().insert(UPGRADE, web_socket);
-        answer.head_mut().set_connection_type(ConnectionType::Upgrade);
+        let mut fields = Fields::new();
+        headers::toward_client(head, self.route, &mut fields);
+        handshake.settle(&mut fields);
+        fields.set("upgrade", b"websocket");
         let (reading, writing, counted) = lease.keep().ok_or(ProxyError::BadAnswer)?;
         let ends = tunnel::Ends {
             payload,
-            client: self.request.conn_data::<tunnel::Socket>().copied(),
             service: (reading, writing),
             watcher: self.watcher(),
             pause: self.body_timeout,
         };
-        Ok(answer.set_body(BoxBody::new(tunnel::open(ends, counted))))
+        Ok(Answer {
+            status: StatusCode::SWITCHING_PROTOCOLS,
+            fields,
+            body: Content::Other(BoxBody::new(tunnel::open(ends, counted))),
+        })
     }
 
     fn watcher(&self) -> Watcher {

@@ -9,17 +9,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::{Method, StatusCode};
-use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use portcullis_client::Claims;
-use service_kit::{Problem, RequestId, clock};
+use service_kit::{RequestId, clock};
 
 use crate::access_log::{Journal, Line};
 use crate::body::Progress;
+use crate::client::{Answer, Content, Request};
 use crate::client_address::Arrival;
 use crate::config::Purpose;
+use crate::http1;
 use crate::limits::{RouteLimits, Told, TooMany, Who};
 use crate::routes::Route;
 use crate::state::View;
@@ -32,6 +33,7 @@ const CLIENT_LEFT: u16 = 499;
 
 /// A request, from its head to the end of its answer.
 pub(crate) struct Record {
+    pub(crate) request: Request,
     started: Instant,
     /// What the request goes by, whatever is reloaded meanwhile.
     pub(crate) view: Rc<View>,
@@ -59,11 +61,12 @@ enum Ending {
 
 impl Record {
     /// Begins the record of `request`.
-    pub(crate) fn begin(request: &HttpRequest, view: Rc<View>, journal: &Rc<Journal>) -> Rc<Self> {
+    pub(crate) fn begin(request: Request, view: Rc<View>, journal: &Rc<Journal>) -> Rc<Self> {
         Rc::new(Self {
             started: clock::instant(),
-            arrival: Arrival::of(request, &view.state.proxies),
-            id: RequestId::of(request.headers()),
+            arrival: Arrival::of(&request, &view.state.proxies),
+            id: RequestId::of(request.fields.get("x-request-id")),
+            request,
             view,
             route: OnceCell::new(),
             claims: OnceCell::new(),
@@ -122,40 +125,37 @@ impl Record {
         self.route.get().map_or(&self.journal.rest, |route| &route.tally)
     }
 
-    /// Gives `response` the headers it still lacks, counts it, and watches it to its end.
-    pub(crate) fn watch(self: Rc<Self>, request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
+    /// Gives `answer` the headers it still lacks, counts it, and watches it to its end.
+    pub(crate) fn watch(self: Rc<Self>, answer: Answer) -> Answer<Watched> {
+        let Answer {
+            status,
+            mut fields,
+            body,
+        } = answer;
         if let Some(route) = self.route.get() {
-            route.limits.show(&self.told.borrow(), response.headers_mut());
+            route.limits.show(&self.told.borrow(), &mut fields);
         }
-        let (method, status) = (request.method(), response.status());
-        self.tally().answered(method, status);
+        fields.set("x-request-id", self.id.as_str().as_bytes());
+        self.tally().answered(&self.request.method, status);
         if !self.code.get().is_empty() {
             self.tally().refused(self.code.get());
         }
-        let has_end = *method != Method::HEAD;
-        let request = self.journal.is_kept().then(|| request.clone());
-        response.map_body(|_, body| {
-            BoxBody::new(Watched {
-                left: match body.size() {
-                    BodySize::Sized(size) if has_end => size,
-                    BodySize::Stream if has_end => u64::MAX,
-                    _ => 0,
-                },
-                sent: 0,
-                broken: false,
-                status: status.as_u16(),
-                request,
-                record: self,
-                body,
-            })
-        })
-    }
-
-    /// Notes the error that `response` is, if it is one.
-    pub(crate) fn notes(&self, response: &HttpResponse) {
-        if let Some(error) = response.error() {
-            self.fails(error.as_error::<Problem>().map_or("bad_request", Problem::code));
-        }
+        let has_end = self.request.method != Method::HEAD;
+        let size = body.size();
+        let body = Watched {
+            left: match size {
+                BodySize::Sized(size) if has_end => size,
+                BodySize::Stream if has_end => u64::MAX,
+                _ => 0,
+            },
+            size,
+            sent: 0,
+            broken: false,
+            status: status.as_u16(),
+            record: self,
+            body,
+        };
+        Answer { status, fields, body }
     }
 
     /// Notes that the request comes to nothing, and what that is called.
@@ -163,22 +163,25 @@ impl Record {
         self.code.set(code);
     }
 
-    fn end(&self, request: Option<&HttpRequest>, status: u16, sent: u64, ending: Ending) {
+    fn end(&self, status: u16, sent: u64, ending: Ending) {
         let took = self.started.elapsed();
         let route = self.route.get();
         let is_tunnel = status == StatusCode::SWITCHING_PROTOCOLS.as_u16();
         if !is_tunnel && route.is_none_or(|route| route.purpose != Purpose::Events) {
             self.tally().took(took);
         }
-        let Some(request) = request else { return };
+        if !self.journal.is_kept() {
+            return;
+        }
+        let request = &self.request;
         let (fault, code) = self.blame(status, ending);
-        let received = self.trace.get().is_none().then(|| Trace::received(request.headers()));
+        let received = self.trace.get().is_none().then(|| Trace::received(&request.fields));
         let target = self.target.borrow();
         let target = target.as_ref();
         let claims = self.claims.get();
         self.journal.write(&Line {
-            method: request.method().as_str(),
-            path: request.uri().path(),
+            method: request.method.as_str(),
+            path: request.path(),
             status,
             route: route.map_or("", |route| &route.name),
             upstream: target.map_or("", |(upstream, _)| &upstream.name),
@@ -220,67 +223,90 @@ impl Record {
 }
 
 /// A request that nothing was answered to yet. Dropped before it was, its client has left.
-pub(crate) struct Unanswered {
-    request: HttpRequest,
-    record: Option<Rc<Record>>,
-}
+pub(crate) struct Unanswered(Option<Rc<Record>>);
 
 impl Unanswered {
-    pub(crate) fn new(request: &HttpRequest, record: &Rc<Record>) -> Self {
-        Self {
-            request: request.clone(),
-            record: Some(Rc::clone(record)),
-        }
+    pub(crate) fn new(record: &Rc<Record>) -> Self {
+        Self(Some(Rc::clone(record)))
     }
 
     pub(crate) fn answered(mut self) {
-        self.record = None;
+        self.0 = None;
     }
 }
 
 impl Drop for Unanswered {
     fn drop(&mut self) {
-        if let Some(record) = self.record.take() {
-            let request = record.journal.is_kept().then_some(&self.request);
-            record.end(request, CLIENT_LEFT, 0, Ending::ClientLeft);
+        if let Some(record) = self.0.take() {
+            record.end(CLIENT_LEFT, 0, Ending::ClientLeft);
         }
     }
 }
 
 /// The body of an answer, watched to its end.
-struct Watched {
-    body: BoxBody,
+pub(crate) struct Watched {
+    body: Content,
+    size: BodySize,
     /// How many bytes are still to come: 0 when nobody asks for more, `u64::MAX` when only the body itself knows.
     left: u64,
     sent: u64,
     broken: bool,
     status: u16,
-    request: Option<HttpRequest>,
     record: Rc<Record>,
+}
+
+impl Watched {
+    /// Whether an upstream says it.
+    pub(crate) fn is_upstreams(&self) -> bool {
+        matches!(self.body, Content::Upstream(_))
+    }
+
+    pub(crate) fn size(&self) -> BodySize {
+        self.size
+    }
+}
+
+impl http1::Body for Watched {
+    type Error = Box<dyn Error>;
+
+    fn length(&self) -> Option<u64> {
+        match self.size {
+            BodySize::None => Some(0),
+            BodySize::Sized(length) => Some(length),
+            BodySize::Stream => None,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.left == 0
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Box<dyn Error>>>> {
+        let piece = ready!(self.body.poll_next(cx));
+        match &piece {
+            Some(Ok(piece)) => {
+                let length = piece.len() as u64;
+                self.sent = self.sent.saturating_add(length);
+                if self.left != u64::MAX {
+                    self.left = self.left.saturating_sub(length);
+                }
+            }
+            Some(Err(_)) => self.broken = true,
+            None => self.left = 0,
+        }
+        Poll::Ready(piece)
+    }
 }
 
 impl MessageBody for Watched {
     type Error = Box<dyn Error>;
 
     fn size(&self) -> BodySize {
-        self.body.size()
+        self.size
     }
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Box<dyn Error>>>> {
-        let watched = self.get_mut();
-        let piece = ready!(Pin::new(&mut watched.body).poll_next(cx));
-        match &piece {
-            Some(Ok(piece)) => {
-                let length = piece.len() as u64;
-                watched.sent = watched.sent.saturating_add(length);
-                if watched.left != u64::MAX {
-                    watched.left = watched.left.saturating_sub(length);
-                }
-            }
-            Some(Err(_)) => watched.broken = true,
-            None => watched.left = 0,
-        }
-        Poll::Ready(piece)
+        http1::Body::poll_piece(self.get_mut(), cx)
     }
 }
 
@@ -291,6 +317,6 @@ impl Drop for Watched {
             (false, 0) => Ending::Complete,
             (false, _) => Ending::ClientLeft,
         };
-        self.record.end(self.request.as_ref(), self.status, self.sent, ending);
+        self.record.end(self.status, self.sent, ending);
     }
 }

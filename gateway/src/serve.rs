@@ -1,26 +1,24 @@
 //! A request's way through: match, authenticate, authorize, forward.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::body::BoxBody;
-use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::{ConnectionType, Method, StatusCode};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::http::{Method, StatusCode};
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use portcullis_client::Verifier;
 use service_kit::{Clock, Problem, edge};
 
 use crate::access_log::{Journal, Sink};
+use crate::client::{Answer, Payload, Request};
 use crate::config::{AccessLog, Purpose};
-use crate::connection::Connection;
 use crate::error::ProxyError;
 use crate::events::Events;
 use crate::limits::Who;
 use crate::proxy::Passage;
-use crate::record::{Record, Unanswered};
+use crate::record::{Record, Unanswered, Watched};
 use crate::routes::{Found, Route};
 use crate::state::{State, View, Views};
 use crate::tally::Present;
@@ -54,6 +52,7 @@ pub(crate) struct Worker {
     gateway: Arc<Gateway>,
     views: Views,
     journal: Rc<Journal>,
+    stopping: Cell<bool>,
 }
 
 impl Worker {
@@ -66,6 +65,7 @@ impl Worker {
                 &gateway.present,
             ),
             gateway: Arc::clone(gateway),
+            stopping: Cell::new(false),
             views: Views::of(&gateway.state),
         }
     }
@@ -75,102 +75,100 @@ impl Worker {
         self.views.current()
     }
 
+    /// Counts a connection for as long as what is returned lives.
+    pub(crate) fn present(&self) -> impl Sized + use<> {
+        self.gateway.present.connection()
+    }
+
+    /// No further requests are taken from connections that there are.
+    pub(crate) fn stop(&self) {
+        self.stopping.set(true);
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Counts what came and was no request.
+    pub(crate) fn refuses(&self, problem: &Problem) {
+        self.journal.rest.refused(problem.code());
+    }
+
     /// Every request that is no preflight.
-    async fn serve(
-        &self,
-        request: &HttpRequest,
-        payload: &mut Payload,
-        record: &Rc<Record>,
-    ) -> Result<HttpResponse, Problem> {
-        if Connection::begin(request) {
-            let refusal = Problem::bad_request(
-                "connection_over",
-                "The connection was to be closed before this request.",
-            );
-            record.fails(refusal.code());
-            let mut response = refusal.response(Some(record.id.as_str()), None);
-            response.head_mut().set_connection_type(ConnectionType::Close);
-            return Ok(response);
-        }
-        let unanswered = Unanswered::new(request, record);
-        let outcome = self.answer(request, payload, record).await;
+    async fn serve(&self, payload: &mut Payload, record: &Rc<Record>) -> Result<Answer, Problem> {
+        let unanswered = Unanswered::new(record);
+        let outcome = self.answer(payload, record).await;
         // Whoever said that it expects to hear something first is ready to hear this first.
-        if outcome.is_err() && headers::has_body(request.headers()) && !request.head().expect() {
+        if record.request.has_body() && !record.request.expects {
             drain(payload).await;
         }
         unanswered.answered();
         outcome
     }
 
-    async fn answer(
-        &self,
-        request: &HttpRequest,
-        payload: &mut Payload,
-        record: &Record,
-    ) -> Result<HttpResponse, Problem> {
-        if headers::size(request.headers()) > HEADERS {
+    async fn answer(&self, payload: &mut Payload, record: &Record) -> Result<Answer, Problem> {
+        let request = &record.request;
+        if request.fields.size() > HEADERS {
             return Err(Problem::new(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "headers_too_large",
                 format!("The request headers are larger than the {HEADERS} bytes allowed here."),
             ));
         }
-        let method = request.method();
+        let method = &request.method;
         if matches!(*method, Method::TRACE | Method::CONNECT) {
             let allow = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
             return Err(Problem::method_not_allowed(method.as_str(), allow));
         }
-        let host = headers::host(request.head()).ok_or_else(|| {
+        let host = headers::host(request).ok_or_else(|| {
             Problem::bad_request("bad_host", "The Host header is not a host name and perhaps a port.")
         })?;
-        let path = path::normalise(request.uri().path())?;
+        let path = path::normalise(request.path())?;
         if path::is_internal(&path) {
             return Err(Problem::not_found());
         }
         let route = match record.view.state.table.find(host, method, &path) {
             Found::Route(route) => Arc::clone(route),
             Found::OtherMethods(allow) => return Err(Problem::method_not_allowed(method.as_str(), &allow)),
-            Found::Nothing => return self.gateway.web.answer(request, &path),
+            Found::Nothing => return Ok(self.gateway.web.answer(request, &path)?.into()),
         };
-        self.pass(record, request, payload, host, &path, route).await
+        self.pass(record, payload, host, &path, route).await
     }
 
     async fn pass(
         &self,
         record: &Record,
-        request: &HttpRequest,
         payload: &mut Payload,
         host: &str,
         path: &str,
         route: Arc<Route>,
-    ) -> Result<HttpResponse, Problem> {
-        let view = &record.view;
+    ) -> Result<Answer, Problem> {
+        let (view, request) = (&record.view, &record.request);
         record.takes(&route);
         if let Some(address) = record.arrival.client {
             record.ask(&route.limits, Who::Address(address))?;
         }
-        if headers::content_length(request.headers()).is_some_and(|length| length > route.body_limit) {
+        if request.body_length().is_some_and(|length| length > route.body_limit) {
             return Err(ProxyError::TooLarge(route.body_limit).into());
         }
-        if cookie::is_asked_for(request.headers()) {
+        if cookie::is_asked_for(&request.fields) {
             cookie::check(
-                request.headers(),
+                &request.fields,
                 record.arrival.host(host),
                 view.state.origins_of(&route),
             )?;
         }
         let handshake = Handshake::of(request, route.auth)?;
         let beside = handshake.as_ref().and_then(Handshake::token);
-        let caller = admission::admit(&self.gateway.verifier, &route, request.headers(), beside).await?;
+        let caller = admission::admit(&self.gateway.verifier, &route, &request.fields, beside).await?;
         if let Some(caller) = &caller {
             record.is_of(&caller.claims);
             record.ask(&route.limits, Who::User(&caller.claims.sub))?;
             policy::check(&route, &caller.claims)?;
             if route.purpose == Purpose::Events {
-                return self
-                    .gateway
-                    .events
-                    .answer(request, &route, path, &self.gateway.verifier, caller);
+                let events = &self.gateway.events;
+                let answer = events.answer(&request.method, &route, path, &self.gateway.verifier, caller);
+                return answer.map(Answer::from);
             }
         }
         let path = match stripped(&route, path) {
@@ -181,7 +179,6 @@ impl Worker {
         let pool = route.upstream.and_then(|upstream| view.pools.get(upstream));
         let pool = pool.ok_or_else(Problem::not_found)?;
         let passage = Passage {
-            request,
             route: &route,
             record,
             caller: caller.as_ref(),
@@ -208,24 +205,26 @@ fn stripped<'a>(route: &Route, path: &'a str) -> Option<&'a str> {
 }
 
 /// Every request: its record, its answer, the last word on the answer's headers, and the shape of errors.
-pub(crate) async fn serve(worker: Rc<Worker>, request: ServiceRequest) -> ServiceResponse<BoxBody> {
-    let (request, mut payload) = request.into_parts();
-    let record = Record::begin(&request, worker.view(), &worker.journal);
-    let state = &record.view.state;
-    let mut response = if let Some(answer) = cors::preflight(&request, state) {
-        answer
+pub(crate) async fn serve(worker: &Worker, request: Request, mut payload: Payload) -> Answer<Watched> {
+    let record = Record::begin(request, worker.view(), &worker.journal);
+    let (request, state) = (&record.request, &record.view.state);
+    let mut answer = if let Some(answer) = cors::preflight(request, state) {
+        Answer::from(answer)
     } else {
-        let answer = worker.serve(&request, &mut payload, &record).await;
-        let mut answer = answer.unwrap_or_else(HttpResponse::from_error);
-        cors::allow(&request, state, answer.headers_mut());
+        let answer = worker.serve(&mut payload, &record).await;
+        let mut answer = answer.unwrap_or_else(|problem| {
+            record.fails(problem.code());
+            let answer = edge::shape("gateway", &record.id, request.fields.text("accept"), &problem);
+            Answer::from(answer)
+        });
+        cors::allow(request, state, &mut answer.fields);
         answer
     };
-    cors::secure(&request, response.headers_mut());
-    record.notes(&response);
-    let response = edge::settle("gateway", &record.id, &request, response);
-    let response = Connection::answered(&request, response);
-    let response = record.watch(&request, response);
-    ServiceResponse::new(request, response)
+    cors::secure(&mut answer.fields);
+    if request.is_secure {
+        cors::only_tls(request, &mut answer.fields);
+    }
+    record.watch(answer)
 }
 
 async fn drain(payload: &mut Payload) {

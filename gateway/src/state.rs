@@ -6,10 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::RequestHead;
-use actix_web::http::{Method, header};
+use actix_web::http::Method;
 use arc_swap::{ArcSwap, Cache};
 
+use crate::client::Request;
 use crate::client_address::TrustedProxies;
 use crate::config::{self, Config};
 use crate::limits::Limits;
@@ -73,14 +73,14 @@ impl State {
 
     /// The origins whose pages may read the answer to `request`, or, when it is a preflight, to the request that it is
     /// about.
-    pub(crate) fn origins_for(&self, request: &RequestHead) -> &[String] {
+    pub(crate) fn origins_for(&self, request: &Request) -> &[String] {
         if !self.table.names_origins() {
             return &self.origins;
         }
-        let asked = request.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD);
+        let asked = request.fields.get("access-control-request-method");
         let asked = asked.filter(|_| request.method == Method::OPTIONS);
-        let method = asked.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
-        let (host, path) = (headers::host(request), path::normalise(request.uri.path()));
+        let method = asked.and_then(|method| Method::from_bytes(method).ok());
+        let (host, path) = (headers::host(request), path::normalise(request.path()));
         let (Some(host), Ok(path)) = (host, path) else {
             return &self.origins;
         };

@@ -48,13 +48,14 @@ impl Certificate {
     }
 }
 
-/// How clients are spoken to; the protocols inside of it are for the server to add.
+/// How clients are spoken to, and what may be spoken inside of it (RFC 7301).
 pub(crate) fn server_config(certificate: Arc<Certificate>) -> anyhow::Result<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .context("while choosing versions of TLS")?
         .with_no_client_auth()
         .with_cert_resolver(certificate);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.ticketer = Ticketer::new().context("while making a key for session tickets")?;
     Ok(config)
 }

@@ -1,9 +1,10 @@
 //! The trace that a request belongs to (W3C Trace Context): passed on, or begun.
 
-use actix_web::http::header::{HeaderMap, HeaderName};
 use service_kit::random;
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+use crate::http1::Fields;
+
+const TRACEPARENT: &str = "traceparent";
 /// The length of a `traceparent` of the version that we write, 00.
 const LENGTH: usize = 55;
 
@@ -14,12 +15,11 @@ pub(crate) struct Trace([u8; LENGTH]);
 impl Trace {
     /// The trace that a client or a proxy has begun: of exactly one header, in a form that everybody can read (section 3.2).
     /// One of a later version is read as far as its first fields go, and written as ours (section 3.2.4, "Versioning").
-    pub(crate) fn received(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(&TRACEPARENT);
-        let (value, None) = (values.next()?, values.next()) else {
+    pub(crate) fn received(fields: &Fields) -> Option<Self> {
+        let mut values = fields.all(TRACEPARENT);
+        let (bytes, None) = (values.next()?, values.next()) else {
             return None;
         };
-        let bytes = value.as_bytes();
         let lower_hex = |text: &[u8]| text.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let known = |text: &[u8]| lower_hex(text) && text.iter().any(|b| *b != b'0');
         let readable = bytes.len() >= LENGTH
@@ -69,21 +69,16 @@ impl Trace {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::HeaderValue;
-
     use super::*;
 
     const IDS: &str = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
 
     fn received(values: &[&str]) -> Option<String> {
-        let mut headers = HeaderMap::new();
+        let mut fields = Fields::new();
         for value in values {
-            headers.append(
-                HeaderName::from_static("traceparent"),
-                HeaderValue::from_str(value).unwrap(),
-            );
+            fields.push(TRACEPARENT.as_bytes(), value.as_bytes());
         }
-        Trace::received(&headers).map(|trace| trace.as_str().to_owned())
+        Trace::received(&fields).map(|trace| trace.as_str().to_owned())
     }
 
     #[test]

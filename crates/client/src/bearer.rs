@@ -1,18 +1,22 @@
 //! Reading the `Authorization` header (RFC 6750 section 2.1).
 
-use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
 use crate::TokenError;
 
 /// The bearer token in `headers`. Other schemes count as no credentials; more than one header is refused, since whoever
 /// stands behind us might read the other one.
 pub fn bearer_token(headers: &HeaderMap) -> Result<&str, TokenError> {
-    let mut values = headers.get_all(AUTHORIZATION);
+    bearer_token_of(headers.get_all(AUTHORIZATION).map(HeaderValue::as_bytes))
+}
+
+/// The same, out of the values of all `Authorization` headers.
+pub fn bearer_token_of<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a str, TokenError> {
     let value = values.next().ok_or(TokenError::Missing)?;
     if values.next().is_some() {
         return Err(TokenError::BadHeader);
     }
-    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| TokenError::BadHeader)?;
+    let text = std::str::from_utf8(value).map_err(|_| TokenError::BadHeader)?;
     // As everybody writes it. What follows reads it letter by letter, and tokens are long.
     if let Some(token) = text.strip_prefix("Bearer ")
         && !token.is_empty()
@@ -36,8 +40,6 @@ pub fn bearer_token(headers: &HeaderMap) -> Result<&str, TokenError> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::HeaderValue;
-
     use super::*;
 
     fn read(values: &[&'static str]) -> Result<String, TokenError> {

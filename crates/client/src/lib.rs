@@ -84,7 +84,7 @@ mod verifier;
 mod watch;
 pub mod wire;
 
-pub use bearer::bearer_token;
+pub use bearer::{bearer_token, bearer_token_of};
 pub use caller::{Caller, OptionalCaller, ServiceAccount};
 pub use claims::{Claims, TokenType};
 pub use delivery::{DELIVERY_HEADER, Delivered, Delivery, REFRESH_COOKIE, forget_cookie, refresh_cookie};

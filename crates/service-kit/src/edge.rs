@@ -2,10 +2,10 @@
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpRequest, HttpResponse};
+use actix_web::{Error, HttpRequest, HttpResponse, ResponseError};
 
 use crate::meter::Histogram;
 use crate::{Problem, clock};
@@ -13,31 +13,45 @@ use crate::{Problem, clock};
 /// The header that carries a request's id.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The longest id of a request that is taken from its caller.
+const LONGEST: usize = 64;
+
 /// The id of a request: the caller's own when it is short and plain, else a new one.
 #[derive(Clone, Debug)]
-pub struct RequestId(HeaderValue);
+pub struct RequestId {
+    text: [u8; LONGEST],
+    length: usize,
+}
 
 impl RequestId {
-    /// The id of a request with these `headers`: of one without an id of its own, a new one each time.
+    /// A new one.
     #[must_use]
-    pub fn of(headers: &HeaderMap) -> Self {
-        let plain = |value: &&HeaderValue| {
-            let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-            (1..=64).contains(&value.len()) && value.as_bytes().iter().all(is_plain)
-        };
-        let id = headers.get(X_REQUEST_ID).filter(plain).cloned();
-        let new = || {
-            let mut text = [0; 24];
-            crate::random::label(&mut text);
-            HeaderValue::from_bytes(&text).ok()
-        };
-        Self(id.or_else(new).unwrap_or(HeaderValue::from_static("none")))
+    #[expect(clippy::new_without_default, reason = "each is another")]
+    pub fn new() -> Self {
+        let (mut text, length) = ([0; LONGEST], 24);
+        crate::random::label(&mut text[..length]);
+        Self { text, length }
+    }
+
+    /// The id of a request with this value of [`X_REQUEST_ID`]: of one without an id of its own, a new one each time.
+    #[must_use]
+    pub fn of(received: Option<&[u8]>) -> Self {
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        let own = received.filter(|id| (1..=LONGEST).contains(&id.len()) && id.iter().all(is_plain));
+        own.map_or_else(Self::new, |own| {
+            let mut text = [0; LONGEST];
+            text[..own.len()].copy_from_slice(own);
+            Self {
+                text,
+                length: own.len(),
+            }
+        })
     }
 
     /// As text; 1 to 64 letters, digits, hyphens, underscores and dots.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
+        std::str::from_utf8(&self.text[..self.length]).unwrap_or_default()
     }
 }
 
@@ -47,7 +61,7 @@ pub async fn handle(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let id = RequestId::of(request.headers());
+    let id = RequestId::of(request.headers().get(X_REQUEST_ID).map(HeaderValue::as_bytes));
     let started = clock::instant();
     let (request, response) = next.call(request).await?.map_into_boxed_body().into_parts();
     let response = settle(role, &id, &request, response);
@@ -57,28 +71,33 @@ pub async fn handle(
     Ok(ServiceResponse::new(request, response))
 }
 
-/// Gives `response` its last form: an error ours, every answer the `id` of its request. Failures of the role named `role`
-/// are logged.
-pub fn settle(role: &'static str, id: &RequestId, request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
+/// Gives `response` its last form: an error ours, every answer the `id` of its request.
+fn settle(role: &'static str, id: &RequestId, request: &HttpRequest, mut response: HttpResponse) -> HttpResponse {
     if let Some(error) = response.error() {
-        let id = id.as_str();
-        let problem = error.as_error::<Problem>();
-        if response.status().is_server_error() {
-            let cause = problem
-                .and_then(Problem::cause)
-                .map_or_else(|| error.to_string(), |cause| format!("{cause:#}"));
-            log::error!(role, request_id = id, status = response.status().as_u16(), cause = cause.as_str(); "request failed");
-        }
         let accept = request.headers().get(header::ACCEPT);
         let accept = accept.and_then(|value| value.to_str().ok());
-        let shaped = match problem {
-            Some(problem) => problem.response(Some(id), accept),
-            None => foreign(error).response(Some(id), accept),
+        let shaped = match error.as_error::<Problem>() {
+            Some(problem) => shape(role, id, accept, problem),
+            None => shape(role, id, accept, &foreign(error)),
         };
         response = with_headers_of(&response, shaped);
     }
-    response.headers_mut().insert(X_REQUEST_ID, id.0.clone());
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(X_REQUEST_ID, id);
+    }
     response
+}
+
+/// What `problem` is answered with, in the form that the client accepts. Failures of the role named `role` are logged.
+pub fn shape(role: &'static str, id: &RequestId, accept: Option<&str>, problem: &Problem) -> HttpResponse {
+    let id = id.as_str();
+    if problem.status_code().is_server_error() {
+        let cause = problem
+            .cause()
+            .map_or_else(|| problem.to_string(), |cause| format!("{cause:#}"));
+        log::error!(role, request_id = id, status = problem.status_code().as_u16(), cause = cause.as_str(); "request failed");
+    }
+    problem.response(Some(id), accept)
 }
 
 /// `shaped` with the headers that whoever is further in (CORS, say) gave to `response`, unless it has its own.

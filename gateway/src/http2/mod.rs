@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use actix_http::{Request as Message, Response};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::{Extensions, Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{CONTENT_LENGTH, COOKIE, HeaderValue, TRANSFER_ENCODING};
+use actix_web::dev::{Extensions, Payload as Frames};
+use actix_web::http::header::{CONTENT_LENGTH, COOKIE, HeaderName, HeaderValue};
 use actix_web::{HttpMessage, rt};
 use futures_util::future::poll_fn;
 use futures_util::stream::{Stream, StreamExt, once};
@@ -25,7 +26,10 @@ use service_kit::Problem;
 use tokio::io::Interest;
 use tokio::sync::Mutex;
 
+use crate::client::{Answer, Payload, Request};
 use crate::connection::Connection;
+use crate::record::Watched;
+use crate::serve::{Worker, serve};
 use answer::Taken;
 use load::Place;
 pub(crate) use load::{Load, is_late};
@@ -132,7 +136,7 @@ impl Streams {
     }
 
     /// Has the answer handed over as it is taken; it keeps its place until all of it was.
-    fn keep(&self, place: Place, response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    fn keep(&self, place: Place, response: Response<BoxBody>) -> Response<BoxBody> {
         response.map_body(|_, body| match body.size() {
             BodySize::None | BodySize::Sized(0) => body,
             _ => BoxBody::new(Taken::new(body, place, self.patience)),
@@ -140,28 +144,37 @@ impl Streams {
     }
 }
 
-/// Answers `request` as `serve` does: has those over HTTP/2 read like others, and no connection ask for too much at once.
-pub(crate) async fn handle<F: Future<Output = ServiceResponse<BoxBody>>>(
-    mut request: ServiceRequest,
-    serve: impl FnOnce(ServiceRequest) -> F,
-) -> ServiceResponse<BoxBody> {
-    let Some(streams) = request.conn_data::<Rc<Streams>>().map(Rc::clone) else {
-        return serve(request).await;
+/// Answers a request as those over HTTP/1.1 are answered, and has no connection ask for too much at once.
+pub(crate) async fn handle(worker: Rc<Worker>, message: Message) -> Response<BoxBody> {
+    let Some(streams) = message.conn_data::<Rc<Streams>>().map(Rc::clone) else {
+        return answer(&worker, message).await;
     };
     let (place, is_refused) = streams.place();
-    if is_refused {
+    let response = if is_refused {
         metrics::counter!("http2_refused_total").increment(1);
-        let response = request.into_response(refusal().response(None, None));
-        streams.wait_for_room().await;
-        return streams.keep(place, response);
-    }
-    join_cookies(&mut request);
-    if !request.headers().contains_key(CONTENT_LENGTH) {
-        frame(&mut request).await;
-    }
-    let response = serve(request).await;
+        refusal().response(None, None).into()
+    } else {
+        answer(&worker, message).await
+    };
     streams.wait_for_room().await;
     streams.keep(place, response)
+}
+
+async fn answer(worker: &Worker, mut message: Message) -> Response<BoxBody> {
+    join_cookies(&mut message);
+    let (has_body, payload) = frames(&mut message).await;
+    let request = Request::of_http2(message.head(), has_body);
+    response(serve(worker, request, payload).await)
+}
+
+fn response(answer: Answer<Watched>) -> Response<BoxBody> {
+    let mut response = Response::with_body(answer.status, BoxBody::new(answer.body));
+    for (name, value) in answer.fields.iter() {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    response
 }
 
 fn refusal() -> Problem {
@@ -170,29 +183,28 @@ fn refusal() -> Problem {
 }
 
 /// RFC 9113 section 8.2.3: a cookie header in pieces is one.
-fn join_cookies(request: &mut ServiceRequest) {
-    let pieces: Vec<&[u8]> = request.headers().get_all(COOKIE).map(HeaderValue::as_bytes).collect();
+fn join_cookies(message: &mut Message) {
+    let pieces: Vec<&[u8]> = message.headers().get_all(COOKIE).map(HeaderValue::as_bytes).collect();
     if pieces.len() > 1
         && let Ok(joined) = HeaderValue::from_bytes(&pieces.join(&b"; "[..]))
     {
-        request.headers_mut().insert(COOKIE, joined);
+        message.headers_mut().insert(COOKIE, joined);
     }
 }
 
-/// Whether there is a body is said by its frames: none when the head was the end. One without a length goes on in chunks.
-async fn frame(request: &mut ServiceRequest) {
-    let mut payload = request.take_payload();
-    let looked = poll_fn(|context| Poll::Ready(Pin::new(&mut payload).poll_next(context))).await;
-    let payload = match looked {
-        Poll::Ready(None) => return,
-        Poll::Pending => payload,
+/// Whether there is a body is said by its frames, where no length is: there is none when the head was the end.
+async fn frames(message: &mut Message) -> (bool, Payload) {
+    let mut frames = message.take_payload();
+    if message.headers().contains_key(CONTENT_LENGTH) {
+        return (true, Payload::Second(frames));
+    }
+    match poll_fn(|context| Poll::Ready(Pin::new(&mut frames).poll_next(context))).await {
+        Poll::Ready(None) => (false, Payload::Nothing),
+        Poll::Pending => (true, Payload::Second(frames)),
         Poll::Ready(Some(piece)) => {
-            let all = once(std::future::ready(piece)).chain(payload);
-            Payload::from(Box::pin(all) as Pin<Box<dyn Stream<Item = _>>>)
+            let all = once(std::future::ready(piece)).chain(frames);
+            let all = Box::pin(all) as Pin<Box<dyn Stream<Item = _>>>;
+            (true, Payload::Second(Frames::from(all)))
         }
-    };
-    request.set_payload(payload);
-    request
-        .headers_mut()
-        .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
 }

@@ -1,16 +1,16 @@
 //! The opening handshake of a WebSocket (RFC 6455 section 4.2.1), as far as the gateway has a say in it.
 
-use actix_web::HttpRequest;
-use actix_web::http::header::{self as inbound, HeaderMap as InboundMap};
-use actix_web::http::{ConnectionType, Method, StatusCode, Version};
+use actix_web::http::header::HeaderName;
+use actix_web::http::{Method, StatusCode};
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use portcullis_client::{TokenError, bearer_token};
+use portcullis_client::{TokenError, bearer_token_of};
 use service_kit::Problem;
 
+use crate::client::Request;
 use crate::config::Auth;
-use crate::headers;
+use crate::http1::{self, Fields};
 use crate::upstream::{Head, HeadWriter};
 
 /// What stands before a token among the protocols that a client offers.
@@ -20,6 +20,9 @@ const BEARER: &str = "bearer.";
 const OURS: &str = "portcullis";
 /// Where protocols are offered, and one is chosen.
 const PROTOCOL: &str = "sec-websocket-protocol";
+const KEY: &str = "sec-websocket-key";
+/// Also how a server says what it speaks.
+const SPOKEN: &str = "sec-websocket-version";
 /// RFC 6455 section 1.3.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The only version there is.
@@ -44,7 +47,7 @@ impl From<BadHandshake> for Problem {
     fn from(error: BadHandshake) -> Self {
         match error {
             BadHandshake::Version => Self::new(StatusCode::UPGRADE_REQUIRED, "websocket_version", error.to_string())
-                .header(inbound::SEC_WEBSOCKET_VERSION, VERSION),
+                .header(HeaderName::from_static(SPOKEN), VERSION),
             BadHandshake::TwoTokens => Self::bad_request("two_tokens", error.to_string()),
             BadHandshake::Key | BadHandshake::Body | BadHandshake::Protocols => {
                 Self::bad_request("bad_websocket_handshake", error.to_string())
@@ -69,19 +72,20 @@ pub(crate) struct Handshake {
 impl Handshake {
     /// The handshake that `request` is; `None` when it asks for no WebSocket: any other protocol, h2c above all, stays
     /// unoffered, and the request goes on without it. Where nobody has to show a token none is looked for.
-    pub(crate) fn of(request: &HttpRequest, auth: Auth) -> Result<Option<Self>, BadHandshake> {
-        // The library has read `Connection` already.
-        if request.head().connection_type() != ConnectionType::Upgrade || !asks_for_web_socket(request) {
+    pub(crate) fn of(request: &Request, auth: Auth) -> Result<Option<Self>, BadHandshake> {
+        if !request.wants_upgrade || !asks_for_web_socket(request) {
             return Ok(None);
         }
-        let received = request.headers();
-        if headers::has_body(received) {
+        let received = &request.fields;
+        if request.has_body() {
             return Err(BadHandshake::Body);
         }
-        if only(received, &inbound::SEC_WEBSOCKET_VERSION) != Some(VERSION) {
+        if received.only(SPOKEN).map(str::trim) != Some(VERSION) {
             return Err(BadHandshake::Version);
         }
-        let key = only(received, &inbound::SEC_WEBSOCKET_KEY)
+        let key = received
+            .only(KEY)
+            .map(str::trim)
             .filter(|key| STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16))
             .ok_or(BadHandshake::Key)?;
         let mut handshake = Self {
@@ -96,10 +100,10 @@ impl Handshake {
         Ok(Some(handshake))
     }
 
-    fn find_token(&mut self, received: &InboundMap) -> Result<(), BadHandshake> {
+    fn find_token(&mut self, received: &Fields) -> Result<(), BadHandshake> {
         let mut offered = Vec::new();
-        for value in received.get_all(inbound::SEC_WEBSOCKET_PROTOCOL) {
-            let value = value.to_str().map_err(|_| BadHandshake::Protocols)?;
+        for value in received.all(PROTOCOL) {
+            let value = http1::text(value).ok_or(BadHandshake::Protocols)?;
             offered.extend(value.split(',').map(str::trim).filter(|name| !name.is_empty()));
         }
         let mut tokens = offered.iter().filter_map(|name| name.strip_prefix(BEARER));
@@ -107,8 +111,8 @@ impl Handshake {
         if tokens.next().is_some() {
             return Err(BadHandshake::TwoTokens);
         }
-        match bearer_token(received) {
-            Err(TokenError::Missing) if !received.contains_key(inbound::AUTHORIZATION) => {}
+        match bearer_token_of(received.all("authorization")) {
+            Err(TokenError::Missing) if !received.contains("authorization") => {}
             Ok(other) if other == token => {}
             _ => return Err(BadHandshake::TwoTokens),
         }
@@ -148,35 +152,27 @@ impl Handshake {
             && is("sec-websocket-accept", &|value| value == self.accept.as_bytes())
     }
 
-    /// Chooses [`OURS`] in `headers`, which are on their way to the client, when it was offered and the service chose
+    /// Chooses [`OURS`] in `fields`, which are on their way to the client, when it was offered and the service chose
     /// nothing. No token ever goes back.
-    pub(crate) fn settle(&self, headers: &mut InboundMap) {
+    pub(crate) fn settle(&self, fields: &mut Fields) {
         if self.token.is_none() {
             return;
         }
-        let chosen = headers.get(inbound::SEC_WEBSOCKET_PROTOCOL);
-        if chosen.is_some_and(|name| name.as_bytes().starts_with(BEARER.as_bytes())) {
-            headers.remove(inbound::SEC_WEBSOCKET_PROTOCOL);
+        let chosen = fields.get(PROTOCOL);
+        if chosen.is_some_and(|name| name.starts_with(BEARER.as_bytes())) {
+            fields.remove(PROTOCOL);
         }
-        if self.offered_ours && !headers.contains_key(inbound::SEC_WEBSOCKET_PROTOCOL) {
-            headers.insert(inbound::SEC_WEBSOCKET_PROTOCOL, inbound::HeaderValue::from_static(OURS));
+        if self.offered_ours && !fields.contains(PROTOCOL) {
+            fields.push(PROTOCOL.as_bytes(), OURS.as_bytes());
         }
     }
 }
 
-fn asks_for_web_socket(request: &HttpRequest) -> bool {
-    request.method() == Method::GET
-        && request.version() == Version::HTTP_11
-        && only(request.headers(), &inbound::UPGRADE).is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
-}
-
-/// The value of a header that stands there once.
-fn only<'a>(headers: &'a InboundMap, name: &inbound::HeaderName) -> Option<&'a str> {
-    let mut values = headers.get_all(name);
-    match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().ok().map(str::trim),
-        _ => None,
-    }
+fn asks_for_web_socket(request: &Request) -> bool {
+    let protocol = request.fields.only("upgrade").map(str::trim);
+    request.method == Method::GET
+        && request.is_current
+        && protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
 }
 
 fn accept(key: &str) -> String {
@@ -186,42 +182,21 @@ fn accept(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::test::TestRequest;
-
     use super::*;
 
     /// The example of RFC 6455 section 1.3.
-    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-
-    fn request(headers: &[(&'static str, &'static str)]) -> HttpRequest {
-        let mut request = TestRequest::get()
-            .insert_header(("connection", "upgrade"))
-            .insert_header(("upgrade", "websocket"))
-            .insert_header(("sec-websocket-version", "13"))
-            .insert_header(("sec-websocket-key", KEY));
-        for header in headers {
-            request = request.append_header(*header);
-        }
-        let request = request.to_srv_request();
-        // Otherwise done where requests are read.
-        let (request, _) = request.into_parts();
-        request
-    }
+    const EXAMPLE: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
     fn offered(protocols: &[&'static str], authorization: Option<&'static str>) -> Result<Handshake, BadHandshake> {
-        let mut handshake = Handshake {
-            accept: accept(KEY),
-            token: None,
-            offered_ours: false,
-            protocols: None,
-        };
-        let mut headers: Vec<_> = protocols
-            .iter()
-            .map(|value| ("sec-websocket-protocol", *value))
-            .collect();
-        headers.extend(authorization.map(|value| ("authorization", value)));
-        handshake.find_token(request(&headers).headers())?;
-        Ok(handshake)
+        let mut lines = vec![
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "websocket"),
+            (SPOKEN, VERSION),
+            (KEY, EXAMPLE),
+        ];
+        lines.extend(protocols.iter().map(|value| (PROTOCOL, *value)));
+        lines.extend(authorization.map(|value| ("authorization", value)));
+        Handshake::of(&Request::with(&lines), Auth::Required).map(Option::unwrap)
     }
 
     fn asked(handshake: &Handshake, protocols: &'static str) -> Option<String> {
@@ -242,16 +217,12 @@ mod tests {
     }
 
     fn settled(handshake: &Handshake, chosen: Option<&'static str>) -> Option<String> {
-        let mut headers = InboundMap::new();
+        let mut fields = Fields::new();
         if let Some(chosen) = chosen {
-            headers.insert(
-                inbound::SEC_WEBSOCKET_PROTOCOL,
-                inbound::HeaderValue::from_static(chosen),
-            );
+            fields.push(PROTOCOL.as_bytes(), chosen.as_bytes());
         }
-        handshake.settle(&mut headers);
-        let value = headers.get(inbound::SEC_WEBSOCKET_PROTOCOL)?;
-        Some(value.to_str().unwrap().to_owned())
+        handshake.settle(&mut fields);
+        fields.only(PROTOCOL).map(str::to_owned)
     }
 
     #[test]

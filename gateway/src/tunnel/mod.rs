@@ -1,7 +1,6 @@
 //! Each WebSocket on its way through, once it is open: two directions that wait for nobody but their own reader, and
 //! somebody who watches over both.
 
-mod client;
 mod frames;
 mod handshake;
 mod shared;
@@ -11,13 +10,12 @@ mod toward_service;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix_web::dev::Payload;
 use actix_web::rt;
 
-pub(crate) use client::Socket;
 pub(crate) use handshake::Handshake;
 pub(crate) use toward_client::TowardClient;
 
+use crate::client::Payload;
 use crate::ending::Watcher;
 use crate::upstream::{Reading, Writing};
 use shared::Shared;
@@ -34,7 +32,6 @@ const PIECE: usize = 16 * 1024;
 pub(crate) struct Ends {
     /// What the client sends from now on.
     pub(crate) payload: Payload,
-    pub(crate) client: Option<Socket>,
     /// The two halves of the connection to the service, which speaks HTTP no longer.
     pub(crate) service: (Reading, Writing),
     pub(crate) watcher: Watcher,
@@ -47,7 +44,10 @@ pub(crate) struct Ends {
 pub(crate) fn open(ends: Ends, counted: impl Sized + 'static) -> TowardClient {
     let (read, write) = ends.service;
     let shared = Rc::new(Shared::default());
-    let toward_service = TowardService::new(ends.payload, write, ends.client, Rc::clone(&shared), ends.pause);
+    if let Some(client) = ends.payload.client() {
+        client.switches();
+    }
+    let toward_service = TowardService::new(ends.payload, write, Rc::clone(&shared), ends.pause);
     let open = Open::new();
     let mut watcher = ends.watcher;
     rt::spawn(async move {
@@ -55,7 +55,7 @@ pub(crate) fn open(ends: Ends, counted: impl Sized + 'static) -> TowardClient {
         metrics::counter!("web_sockets_closed_total", "reason" => reason).increment(1);
         drop((open, counted));
     });
-    TowardClient::new(read, ends.client, shared)
+    TowardClient::new(read, shared)
 }
 
 /// Counts a tunnel for as long as it lives.

@@ -12,7 +12,6 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 
-use super::client::Socket;
 use super::frames::Frames;
 use super::shared::{Downward, Shared};
 use super::{FRAME, PIECE};
@@ -22,7 +21,6 @@ use crate::upstream::Reading;
 pub(crate) struct TowardClient {
     state: State,
     frames: Frames,
-    client: Option<Socket>,
     shared: Rc<Shared>,
 }
 
@@ -35,11 +33,10 @@ enum State {
 }
 
 impl TowardClient {
-    pub(super) fn new(service: Reading, client: Option<Socket>, shared: Rc<Shared>) -> Self {
+    pub(super) fn new(service: Reading, shared: Rc<Shared>) -> Self {
         Self {
             state: State::Open(service, None),
             frames: Frames::default(),
-            client,
             shared,
         }
     }
@@ -48,9 +45,6 @@ impl TowardClient {
     fn finish(&mut self) -> Poll<Option<Bytes>> {
         self.state = State::Finished;
         self.shared.report(Downward::Gone);
-        if let Some(client) = self.client {
-            client.end_reading();
-        }
         Poll::Ready(None)
     }
 

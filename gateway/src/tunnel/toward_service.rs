@@ -4,17 +4,16 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix_web::dev::Payload;
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use service_kit::random;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::client::Socket;
 use super::frames::{self, Frames};
 use super::shared::{Downward, Goodbye, Shared};
 use super::{FRAME, LINGER};
+use crate::client::Payload;
 use crate::ending::Watcher;
 use crate::upstream::Writing;
 
@@ -24,7 +23,6 @@ const GOING_AWAY: u16 = 1001;
 pub(super) struct TowardService {
     payload: Payload,
     service: Writing,
-    client: Option<Socket>,
     shared: Rc<Shared>,
     pause: Duration,
     /// What came from the client and is not written yet.
@@ -43,17 +41,10 @@ enum Stop {
 }
 
 impl TowardService {
-    pub(super) fn new(
-        payload: Payload,
-        service: Writing,
-        client: Option<Socket>,
-        shared: Rc<Shared>,
-        pause: Duration,
-    ) -> Self {
+    pub(super) fn new(payload: Payload, service: Writing, shared: Rc<Shared>, pause: Duration) -> Self {
         Self {
             payload,
             service,
-            client,
             shared,
             pause,
             piece: Bytes::new(),
@@ -91,7 +82,7 @@ impl TowardService {
         shared.finish();
         // A client that takes nothing would keep its connection open for as long as it likes.
         if timeout(LINGER, shared.gone()).await.is_err()
-            && let Some(client) = self.client
+            && let Some(client) = self.payload.client()
             && shared.downward() != Downward::Gone
         {
             client.cut();

@@ -9,7 +9,8 @@ use actix_web::http::{Method, StatusCode};
 use service_kit::random;
 
 use super::Upstream;
-use super::http1::{BadTarget, Broken, Connection, Nothing};
+use super::http1::{BadTarget, Broken, Connection};
+use crate::http1::Nothing;
 use super::target::Target;
 use crate::config::HealthCheck;
 

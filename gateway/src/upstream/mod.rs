@@ -23,7 +23,7 @@ use crate::config;
 use crate::error::ProxyError;
 use breaker::Breaker;
 pub(crate) use choice::MAX_TARGETS;
-pub(crate) use http1::{BadTarget, Body, Broken, Head, HeadWriter, Reading, Writing};
+pub(crate) use http1::{BadTarget, Broken, Head, HeadWriter, Reading, Writing};
 pub(crate) use pool::{Kept, Lease, Pool, Slots};
 use resolve::Resolver;
 pub(crate) use target::Target;

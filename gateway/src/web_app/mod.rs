@@ -6,16 +6,18 @@ mod unbuilt;
 use std::collections::HashMap;
 use std::path::Path;
 
+use actix_http::Request as Message;
+use actix_web::HttpResponse;
 use actix_web::http::Method;
 use actix_web::http::header::{
     self, Accept, AcceptEncoding, ContentEncoding, Encoding, Header, HeaderName, HeaderValue, IfNoneMatch,
 };
-use actix_web::{HttpRequest, HttpResponse};
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 use service_kit::Problem;
 use service_kit::config::Mistake;
 
+use crate::client::Request;
 use crate::path;
 pub(crate) use files::examine;
 use files::{ASSETS, Asset, Form, INDEX};
@@ -82,24 +84,24 @@ impl WebApp {
 
     /// The answer to a request for a normal `path` that no route has: a file, the app's page for an address of the app,
     /// or 404.
-    pub(crate) fn answer(&self, request: &HttpRequest, path: &str) -> Result<HttpResponse, Problem> {
-        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    pub(crate) fn answer(&self, request: &Request, path: &str) -> Result<HttpResponse, Problem> {
+        let is_read = matches!(request.method, Method::GET | Method::HEAD);
         let file = self.file(path);
         if !is_read && (file.is_some() || path == "/") {
-            return Err(Problem::method_not_allowed(request.method().as_str(), "GET, HEAD"));
+            return Err(Problem::method_not_allowed(request.method.as_str(), "GET, HEAD"));
         }
         if let Some(file) = file {
             let cache = if path.starts_with(ASSETS) { FOREVER } else { REVALIDATE };
-            return Ok(file.answer(request, cache, "Accept-Encoding"));
+            return Ok(file.answer(&request.message(), cache, "Accept-Encoding"));
         }
         let is_address = path::segments(path)
             .next()
             .is_none_or(|first| !RESERVED.contains(&first));
-        if is_read && is_address && prefers_html(request) {
+        if is_read && is_address && prefers_html(&request.message()) {
             match self {
                 Self::Built(files) => {
                     if let Some(index) = files.get(INDEX) {
-                        return Ok(index.answer(request, REVALIDATE, "Accept, Accept-Encoding"));
+                        return Ok(index.answer(&request.message(), REVALIDATE, "Accept, Accept-Encoding"));
                     }
                 }
                 Self::Unbuilt(page) if path == "/" => return Ok(page.answer()),
@@ -123,7 +125,7 @@ impl WebApp {
 }
 
 impl Asset {
-    fn answer(&self, request: &HttpRequest, cache: &'static str, vary: &'static str) -> HttpResponse {
+    fn answer(&self, request: &Message, cache: &'static str, vary: &'static str) -> HttpResponse {
         let (encoding, form) = self.choose(request);
         let is_known = match IfNoneMatch::parse(request) {
             Ok(IfNoneMatch::Any) => true,
@@ -151,7 +153,7 @@ impl Asset {
     }
 
     /// The form that the client likes best (RFC 9110 section 12.5.3); the plain one when it likes none.
-    fn choose(&self, request: &HttpRequest) -> (Option<ContentEncoding>, &Form) {
+    fn choose(&self, request: &Message) -> (Option<ContentEncoding>, &Form) {
         let known: Vec<Encoding> = self
             .compressed
             .iter()
@@ -171,7 +173,7 @@ impl Asset {
 
 /// Whether the client names HTML among what it takes, and likes JSON no better: browsers on their way to a page do,
 /// programs that take anything do not.
-fn prefers_html(request: &HttpRequest) -> bool {
+fn prefers_html(request: &Message) -> bool {
     let Ok(Accept(ranges)) = Accept::parse(request) else {
         return false;
     };

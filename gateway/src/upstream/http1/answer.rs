@@ -1,19 +1,12 @@
 //! The head of an answer, and where its body ends.
 
 use std::mem::MaybeUninit;
-use std::ops::Range;
 
-use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 
 use super::broken::Broken;
-use super::chunks::Chunks;
-
-/// The largest head of an answer, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
-/// The most fields of one.
-const MAX_FIELDS: usize = 100;
+use crate::http1::{Chunks, Fields, Left, MAX_FIELDS, MAX_HEAD, may_end, number};
 
 /// The head of an answer.
 #[derive(Debug)]
@@ -21,33 +14,14 @@ pub(crate) struct Head {
     pub(crate) status: StatusCode,
     /// Whether its version is 1.1; else it is 1.0.
     is_current: bool,
-    bytes: Bytes,
-    fields: Vec<Field>,
-}
-
-/// Where in the head a field's name and its value stand.
-#[derive(Debug)]
-struct Field {
-    name: Range<usize>,
-    value: Range<usize>,
-}
-
-/// What is still to come of an answer's body.
-#[derive(Debug, PartialEq)]
-pub(super) enum Left {
-    Nothing,
-    Length(u64),
-    Chunks(Chunks),
-    /// Whatever comes until the connection is closed.
-    All,
+    pub(crate) fields: Fields,
 }
 
 impl Head {
     /// Takes a head out of `bytes`, of which `looked_at` were there the last time; `None` when it is not all there yet.
     /// Obsolete folding, white space before a colon, and a line that is no field make it none (RFC 9112 section 5).
     pub(super) fn take(bytes: &mut BytesMut, looked_at: usize) -> Result<Option<Self>, Broken> {
-        // Of one that comes in many pieces the last one is waited for, and not all of it read again and again.
-        if looked_at > 0 && !may_end(&bytes[looked_at.saturating_sub(3).min(bytes.len())..]) {
+        if !may_end(bytes, looked_at) {
             return at_most(bytes.len());
         }
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
@@ -59,20 +33,16 @@ impl Head {
             httparse::Status::Complete(_) => return Err(Broken::HeadTooLarge),
             httparse::Status::Partial => return at_most(bytes.len()),
         };
-        let place = |part: &[u8]| {
-            let from = part.as_ptr().addr() - bytes.as_ptr().addr();
-            from..from + part.len()
-        };
-        let fields = answer.headers.iter().map(|field| Field {
-            name: place(field.name.as_bytes()),
-            value: place(field.value),
-        });
-        let (fields, code) = (fields.collect(), answer.code.unwrap_or_default());
+        let code = answer.code.unwrap_or_default();
+        let status = StatusCode::from_u16(code).map_err(|_| Broken::Status)?;
+        let is_current = answer.version == Some(1);
+        // What is passed on is written anew: how its lines ended makes no difference then.
+        let (fields, _) = Fields::parsed(&bytes[..length], answer.headers);
+        bytes.advance(length);
         Ok(Some(Self {
-            status: StatusCode::from_u16(code).map_err(|_| Broken::Status)?,
-            is_current: answer.version == Some(1),
+            status,
+            is_current,
             fields,
-            bytes: bytes.split_to(length).freeze(),
         }))
     }
 
@@ -83,24 +53,9 @@ impl Head {
         Self::take(&mut BytesMut::from(&*text), 0).unwrap().unwrap()
     }
 
-    /// Its fields, in their order.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        self.fields.iter().filter_map(|field| {
-            let name = HeaderName::from_bytes(&self.bytes[field.name.clone()]).ok()?;
-            let value = HeaderValue::from_maybe_shared(self.bytes.slice(field.value.clone())).ok()?;
-            Some((name, value))
-        })
-    }
-
     /// The values of the fields of this name.
     pub(crate) fn values(&self, name: &'static str) -> impl Iterator<Item = &[u8]> {
-        let named = |field: &&Field| {
-            field.name.len() == name.len() && self.bytes[field.name.clone()].eq_ignore_ascii_case(name.as_bytes())
-        };
-        self.fields
-            .iter()
-            .filter(named)
-            .map(|field| &self.bytes[field.value.clone()])
+        self.fields.all(name)
     }
 
     /// The length that it announces.
@@ -161,17 +116,6 @@ fn at_most(length: usize) -> Result<Option<Head>, Broken> {
         return Err(Broken::HeadTooLarge);
     }
     Ok(None)
-}
-
-fn may_end(bytes: &[u8]) -> bool {
-    bytes.windows(2).any(|two| two == b"\n\n") || bytes.windows(3).any(|three| three == b"\n\r\n")
-}
-
-/// A number of digits and nothing else, that readers with signed numbers understand too.
-fn number(text: &[u8]) -> Option<u64> {
-    let is_plain = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    let number: u64 = std::str::from_utf8(text).ok().filter(|_| is_plain)?.parse().ok()?;
-    (number <= i64::MAX.unsigned_abs()).then_some(number)
 }
 
 #[cfg(test)]

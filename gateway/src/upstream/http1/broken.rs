@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::chunks::BadChunk;
+use crate::http1::BadChunk;
 
 /// Why there is no answer, or no more of it.
 #[derive(Debug, thiserror::Error)]

@@ -2,40 +2,32 @@
 //!
 //! A connection has no task of its own. Whoever waits for its answer moves it, and nothing is handed over in between: of
 //! all that a request costs here, waking tasks and copying headers from one map to the next was the largest part. Only when
-//! an answer begins before its request has ended do the two directions go on by themselves ([`Connection::rest`]). Heads are
-//! read by `httparse`; where a body ends is decided here, and what leaves any doubt about it breaks the connection.
+//! an answer begins before its request has ended do the two directions go on by themselves ([`Connection::rest`]).
 
 mod answer;
 mod broken;
-mod chunks;
 mod request;
 
 use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use actix_web::http::{Method, StatusCode};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, Chain};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::alive;
+use crate::http1::{Body, Incoming, Left, Outgoing, Stop};
 pub(crate) use answer::Head;
-use answer::Left;
 pub(crate) use broken::Broken;
-pub(crate) use request::{BadTarget, Body, HeadWriter, Nothing};
-use request::{Outgoing, Stop};
+pub(crate) use request::{BadTarget, HeadWriter};
 
-/// How much room is made for what is read, to begin with, and as long as that is enough.
-const ROOM: usize = 4 * 1024;
-/// How much room is made once it was not, and so about how much waits for a client that is slower than the upstream.
-const LARGE_ROOM: usize = 32 * 1024;
 /// How many interim answers may go before an answer.
 const MAX_INTERIM: u32 = 100;
 
@@ -50,14 +42,11 @@ pub(crate) struct Connection<B> {
     /// Whether the rest of a request broke off, after the answer had begun.
     cut: Arc<AtomicBool>,
     method: Method,
-    incoming: BytesMut,
+    incoming: Incoming,
     /// How much of an unfinished head was looked at.
     looked_at: usize,
-    /// Whether the room there is to begin with was not enough.
-    is_large: bool,
     /// How many interim answers there were to this request.
     interim: u32,
-    left: Left,
     /// Whether another request may follow.
     persists: bool,
 }
@@ -80,18 +69,16 @@ impl<B: Body> Connection<B> {
             deaf: None,
             cut: Arc::default(),
             method: Method::GET,
-            incoming: BytesMut::new(),
+            incoming: Incoming::new(),
             looked_at: 0,
-            is_large: false,
             interim: 0,
-            left: Left::Nothing,
             persists: true,
         })
     }
 
     /// The head of the next request, to be written before [`Connection::send`].
     pub(crate) fn head(&mut self) -> HeadWriter<'_> {
-        self.outgoing.head()
+        HeadWriter::new(self.outgoing.front())
     }
 
     /// Sends the request whose head was written, as [`Connection::poll_head`] is asked for its answer.
@@ -99,7 +86,9 @@ impl<B: Body> Connection<B> {
         self.method = method.clone();
         (self.looked_at, self.interim) = (0, 0);
         self.persists = false;
-        self.outgoing.begin(method, body);
+        let length = body.length();
+        HeadWriter::new(self.outgoing.head()).end(method, length);
+        self.outgoing.begin(body, length.is_none());
     }
 
     /// Waits for the head of the answer. What goes before it (RFC 9110 section 15.2) is nothing to anybody here.
@@ -109,7 +98,7 @@ impl<B: Body> Connection<B> {
             while let Some(head) = self.take_head()? {
                 let is_interim = head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS;
                 if !is_interim {
-                    self.left = head.body(&self.method)?;
+                    self.incoming.left = head.body(&self.method)?;
                     self.persists = head.persists() && head.status != StatusCode::SWITCHING_PROTOCOLS;
                     return Poll::Ready(Ok(head));
                 }
@@ -125,11 +114,12 @@ impl<B: Body> Connection<B> {
     }
 
     fn take_head(&mut self) -> Result<Option<Head>, Broken> {
-        if self.incoming.is_empty() {
+        let bytes = &mut self.incoming.bytes;
+        if bytes.is_empty() {
             return Ok(None);
         }
-        let head = Head::take(&mut self.incoming, self.looked_at)?;
-        self.looked_at = if head.is_some() { 0 } else { self.incoming.len() };
+        let head = Head::take(bytes, self.looked_at)?;
+        self.looked_at = if head.is_some() { 0 } else { bytes.len() };
         Ok(head)
     }
 
@@ -157,57 +147,30 @@ impl<B: Body> Connection<B> {
     /// Waits for the next piece of the answer's body; `None` is its end.
     pub(crate) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
         loop {
-            if let Some(piece) = self.take_piece()? {
+            if let Some(piece) = self.incoming.take_piece()? {
                 return Poll::Ready(Some(Ok(piece)));
             }
-            let most = match self.left {
-                Left::Nothing => return Poll::Ready(None),
-                Left::Length(left) => left,
-                Left::Chunks(_) | Left::All => u64::MAX,
-            };
+            let most = self.incoming.wanted();
+            if most == 0 {
+                return Poll::Ready(None);
+            }
             let read = ready!(self.poll_read(cx, most));
             if !matches!(read, Ok(1..)) && self.cut.load(Ordering::Relaxed) {
                 return Poll::Ready(Some(Err(Broken::RequestBody)));
             }
             if read? == 0 {
-                if self.left != Left::All {
+                if self.incoming.left != Left::All {
                     return Poll::Ready(Some(Err(Broken::Closed)));
                 }
-                self.left = Left::Nothing;
+                self.incoming.left = Left::Nothing;
                 self.persists = false;
             }
         }
     }
 
-    /// What was read of the body.
-    fn take_piece(&mut self) -> Result<Option<Bytes>, Broken> {
-        let length = self.incoming.len();
-        let take = match &mut self.left {
-            Left::Chunks(chunks) => {
-                let piece = chunks.next(&mut self.incoming)?;
-                if chunks.is_over() {
-                    self.left = Left::Nothing;
-                }
-                return Ok(piece);
-            }
-            _ if length == 0 => return Ok(None),
-            Left::Nothing => return Ok(None),
-            Left::All => length,
-            Left::Length(left) => {
-                let take = usize::try_from(*left).unwrap_or(length).min(length);
-                *left -= take as u64;
-                if *left == 0 {
-                    self.left = Left::Nothing;
-                }
-                take
-            }
-        };
-        Ok(Some(self.incoming.split_to(take).freeze()))
-    }
-
     /// Whether all of the answer's body was read.
     pub(crate) fn is_answered(&self) -> bool {
-        self.left == Left::Nothing
+        self.incoming.left == Left::Nothing
     }
 
     /// Whether another request may be sent: the last one is over, and nothing was said beyond its answer.
@@ -216,14 +179,12 @@ impl<B: Body> Connection<B> {
             && self.is_answered()
             && self.outgoing.is_over()
             && self.deaf.is_none()
-            && self.incoming.is_empty()
+            && self.incoming.bytes.is_empty()
     }
 
     /// Gives back memory that only a large answer needs.
     pub(crate) fn shrink(&mut self) {
-        if std::mem::take(&mut self.is_large) {
-            self.incoming = BytesMut::new();
-        }
+        self.incoming.shrink();
     }
 
     /// The body of the request, as long as the upstream got nothing of it, nor of its head.
@@ -240,7 +201,7 @@ impl<B: Body> Connection<B> {
 
     /// What is left when another protocol was agreed on: what the upstream has said in it already comes first.
     pub(crate) fn into_halves(self) -> Option<(Reading, Writing)> {
-        let reading = io::Cursor::new(self.incoming.freeze()).chain(self.reading);
+        let reading = io::Cursor::new(self.incoming.bytes.freeze()).chain(self.reading);
         Some((reading, self.writing?))
     }
 
@@ -264,20 +225,8 @@ impl<B: Body> Connection<B> {
         }
     }
 
-    /// Reads what is there, into the room there is, or into more when there is little, and `most` is not less: 0 at the end.
     fn poll_read(&mut self, cx: &mut Context<'_>, most: u64) -> Poll<io::Result<usize>> {
-        let room = if self.is_large { LARGE_ROOM } else { ROOM };
-        let room = usize::try_from(most).map_or(room, |most| most.min(room));
-        if self.free() < room.div_ceil(2) {
-            self.incoming.reserve(room.max(ROOM));
-        }
-        let read = ready!(pin!(self.reading.read_buf(&mut self.incoming)).poll(cx));
-        self.is_large |= self.free() == 0;
-        Poll::Ready(read)
-    }
-
-    fn free(&self) -> usize {
-        self.incoming.capacity() - self.incoming.len()
+        self.incoming.poll_read(cx, &mut self.reading, most)
     }
 }
 

@@ -1,0 +1,53 @@
+//! The body of a request, by whatever protocol it comes.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use actix_web::dev;
+use bytes::Bytes;
+use futures_util::Stream;
+
+use super::Client;
+
+/// What a client sends after the head of a request.
+#[derive(Default)]
+pub(crate) enum Payload {
+    #[default]
+    Nothing,
+    /// Over HTTP/1.1.
+    First(Rc<Client>),
+    /// Over HTTP/2.
+    Second(dev::Payload),
+}
+
+/// The client broke off, or what it sent cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request's body broke off")]
+pub(crate) struct BrokenOff;
+
+impl Payload {
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    /// The client's connection, if it is one of HTTP/1.1, and so for this request alone.
+    pub(crate) fn client(&self) -> Option<&Rc<Client>> {
+        match self {
+            Self::First(client) => Some(client),
+            Self::Nothing | Self::Second(_) => None,
+        }
+    }
+}
+
+impl Stream for Payload {
+    type Item = Result<Bytes, BrokenOff>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.get_mut() {
+            Self::Nothing => Poll::Ready(None),
+            Self::First(client) => client.poll_body(cx),
+            Self::Second(payload) => Pin::new(payload).poll_next(cx).map_err(|_| BrokenOff),
+        }
+    }
+}

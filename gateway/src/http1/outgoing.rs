@@ -1,0 +1,263 @@
+//! Writing a message: its head, and its body as it comes (RFC 9112 sections 6 and 7.1).
+
+use std::convert::Infallible;
+use std::io::{self, IoSlice, Write};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWrite;
+
+/// What is kept of the memory that a head took, in bytes.
+const KEPT: usize = 8 * 1024;
+/// Pieces up to this size are copied behind the head, or the piece before them: one longer write costs less than two.
+const SMALL: usize = 4 * 1024;
+/// How much is put together at most before it is written.
+const MOST_JOINED: usize = 16 * 1024;
+
+/// The body of a message, in pieces as they come.
+pub(crate) trait Body {
+    /// Why it breaks off, which is known to whoever made it.
+    type Error;
+
+    /// Its length; `None` when it is not known before its end.
+    fn length(&self) -> Option<u64>;
+
+    /// Whether nothing more comes, as far as that is known without asking.
+    fn is_over(&self) -> bool;
+
+    /// The next piece; `None` is the end. Of a body with a length there are neither more nor fewer bytes than that.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>>;
+
+    /// Takes back the last piece, which nobody got. Only of what is not joined.
+    fn take_back(&mut self, piece: Bytes) {
+        drop(piece);
+    }
+}
+
+/// No body.
+pub(crate) struct Nothing;
+
+impl Body for Nothing {
+    type Error = Infallible;
+
+    fn length(&self) -> Option<u64> {
+        Some(0)
+    }
+
+    fn is_over(&self) -> bool {
+        true
+    }
+
+    fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Infallible>>> {
+        Poll::Ready(None)
+    }
+}
+
+/// Why a message is not written any further.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The other end takes no more.
+    Io(io::Error),
+    /// The body did not come to its end.
+    Body,
+}
+
+/// A message on its way out.
+pub(crate) struct Outgoing<B> {
+    /// The head, or what stands before a chunk, of which `written` bytes are gone.
+    front: Vec<u8>,
+    written: usize,
+    /// A piece of the body.
+    piece: Bytes,
+    /// What stands behind it.
+    tail: &'static [u8],
+    body: Option<B>,
+    in_chunks: bool,
+    /// Whether small pieces are copied, and so cannot be taken back.
+    joins: bool,
+    /// Whether the body has come to its end, or does not go on.
+    ended: bool,
+    /// Whether any of it has left.
+    left: bool,
+}
+
+impl<B: Body> Outgoing<B> {
+    /// One whose body can be taken back, as long as nothing of it has left.
+    pub(crate) fn new() -> Self {
+        Self::within(Vec::new(), false)
+    }
+
+    /// One that is written in as few steps as can be, within the memory of `front`.
+    pub(crate) fn joined(front: Vec<u8>) -> Self {
+        Self::within(front, true)
+    }
+
+    fn within(front: Vec<u8>, joins: bool) -> Self {
+        Self {
+            front,
+            written: 0,
+            piece: Bytes::new(),
+            tail: b"",
+            body: None,
+            in_chunks: false,
+            joins,
+            ended: true,
+            left: false,
+        }
+    }
+
+    /// The memory that it was given.
+    pub(crate) fn into_front(self) -> Vec<u8> {
+        self.front
+    }
+
+    /// Begins a message: its head is to be written here.
+    pub(crate) fn front(&mut self) -> &mut Vec<u8> {
+        (self.written, self.left) = (0, false);
+        (self.piece, self.tail) = (Bytes::new(), b"");
+        self.front.clear();
+        &mut self.front
+    }
+
+    /// Goes on with the head that was begun.
+    pub(crate) fn head(&mut self) -> &mut Vec<u8> {
+        &mut self.front
+    }
+
+    /// Sends `body` after the head.
+    pub(crate) fn begin(&mut self, body: B, in_chunks: bool) {
+        self.in_chunks = in_chunks;
+        self.ended = body.is_over();
+        self.body = Some(body);
+    }
+
+    /// Whether all of it is gone.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ended && self.is_empty()
+    }
+
+    /// Whether the upstream may have got any of it.
+    pub(crate) fn has_left(&self) -> bool {
+        self.left
+    }
+
+    /// The body as it was, when nothing has left.
+    pub(crate) fn unsent(&mut self) -> Option<B> {
+        if self.left {
+            return None;
+        }
+        let mut body = self.body.take()?;
+        body.take_back(std::mem::take(&mut self.piece));
+        Some(body)
+    }
+
+    /// Writes as much as can be written. Ready when nothing is left to be written.
+    pub(crate) fn poll<W: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut W,
+    ) -> Poll<Result<(), Stop>> {
+        loop {
+            // A small body goes with its head.
+            while !self.ended
+                && self.takes_more()
+                && let Some(body) = &mut self.body
+            {
+                match body.poll_piece(cx) {
+                    Poll::Ready(None) => self.end(),
+                    Poll::Ready(Some(Ok(piece))) => {
+                        self.ended = body.is_over();
+                        self.take(piece);
+                    }
+                    Poll::Ready(Some(Err(_))) => {
+                        self.ended = true;
+                        return Poll::Ready(Err(Stop::Body));
+                    }
+                    Poll::Pending if self.is_empty() => {
+                        // What is below may have kept some of it.
+                        ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(Stop::Io)?;
+                        return Poll::Pending;
+                    }
+                    Poll::Pending => break,
+                }
+            }
+            while !self.is_empty() {
+                ready!(self.poll_write(cx, stream)).map_err(Stop::Io)?;
+            }
+            if self.ended {
+                ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(Stop::Io)?;
+                self.body = None;
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Whether the next piece has a place.
+    fn takes_more(&self) -> bool {
+        self.piece.is_empty() && self.tail.is_empty() && self.front.len() - self.written < MOST_JOINED
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        if self.in_chunks {
+            self.tail = b"0\r\n\r\n";
+            self.join(0);
+        }
+    }
+
+    fn take(&mut self, piece: Bytes) {
+        if self.is_empty() {
+            self.front.clear();
+            self.written = 0;
+        }
+        // An empty chunk would be the last one.
+        if self.in_chunks && !piece.is_empty() {
+            // A vector takes everything.
+            let _ = write!(self.front, "{:x}\r\n", piece.len());
+            self.tail = b"\r\n";
+        }
+        self.piece = piece;
+        self.join(self.piece.len());
+    }
+
+    /// Puts what stands behind the front into it, if that is only `length` bytes of a piece.
+    fn join(&mut self, length: usize) {
+        if self.joins && length <= SMALL {
+            self.front.extend_from_slice(&self.piece);
+            self.front.extend_from_slice(self.tail);
+            (self.piece, self.tail) = (Bytes::new(), b"");
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.written == self.front.len() && self.piece.is_empty() && self.tail.is_empty()
+    }
+
+    fn poll_write<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, stream: &mut W) -> Poll<io::Result<()>> {
+        let front = &self.front[self.written..];
+        let stream = Pin::new(stream);
+        let mut count = ready!(if self.piece.is_empty() && self.tail.is_empty() {
+            stream.poll_write(cx, front)
+        } else {
+            let parts = [IoSlice::new(front), IoSlice::new(&self.piece), IoSlice::new(self.tail)];
+            stream.poll_write_vectored(cx, &parts)
+        })?;
+        if count == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.left = true;
+        let mut gone = |length: usize| {
+            let part = count.min(length);
+            count -= part;
+            part
+        };
+        self.written += gone(self.front.len() - self.written);
+        self.piece.advance(gone(self.piece.len()));
+        self.tail = &self.tail[gone(self.tail.len())..];
+        if self.written == self.front.len() && self.front.capacity() > KEPT {
+            (self.front, self.written) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
