@@ -38,6 +38,8 @@ use crate::serve::{Worker, serve};
 
 /// How much of further requests is read while one is worked on.
 const AHEAD: usize = 16 * 1024;
+/// How much of what a client goes on to send is thrown away once it has its last answer.
+const LINGERED: usize = 4 * 1024 * 1024;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 thread_local! {
@@ -295,7 +297,13 @@ impl Client {
                 incoming.bytes.clear();
                 incoming.poll_read(cx, &mut *self.stream.borrow_mut(), u64::MAX)
             };
-            while poll_fn(read).await? > 0 {}
+            let mut lingered = 0;
+            while lingered < LINGERED {
+                match poll_fn(read).await? {
+                    0 => break,
+                    length => lingered += length,
+                }
+            }
             io::Result::Ok(())
         };
         let _ = tokio::time::timeout(LINGER, ending).await;

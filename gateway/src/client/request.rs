@@ -73,7 +73,7 @@ pub(crate) enum BadRequest {
     TooLarge,
     #[error("The request target has characters that URLs do not have, or is none.")]
     Target,
-    #[error("The request has more than one Host header.")]
+    #[error("The request has to have one Host header.")]
     Hosts,
     #[error(
         "Where the request's body ends is not clear: send one Content-Length, a plain number, or one Transfer-Encoding, \
@@ -120,9 +120,7 @@ impl Request {
         let mut head = httparse::Request::new(&mut []);
         let length = match head.parse_with_uninit_headers(bytes, &mut fields) {
             Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
-            Err(httparse::Error::TooManyHeaders) | Ok(httparse::Status::Complete(_)) => {
-                return Err(BadRequest::TooLarge);
-            }
+            Err(httparse::Error::TooManyHeaders) | Ok(httparse::Status::Complete(_)) => return Err(too_large(bytes)),
             Ok(httparse::Status::Partial) => return unfinished(bytes),
             Err(error) => return Err(BadRequest::Head(error)),
         };
@@ -201,10 +199,13 @@ impl Request {
                 _ => {}
             }
         }
-        if hosts > 1 {
+        // RFC 9112 section 3.2.
+        if hosts > 1 || (hosts == 0 && self.is_current) {
             return Err(BadRequest::Hosts);
         }
         self.framing = match (lengths, codings) {
+            // RFC 1945 section 7.2.2: there is no other way to say it.
+            (0, 0) if !self.is_current && self.method == Method::POST => return Err(BadRequest::Framing),
             (0, 0) => Framing::Nothing,
             (1, 0) => match length.ok_or(BadRequest::Framing)? {
                 0 => Framing::Nothing,
@@ -276,15 +277,23 @@ impl Request {
     #[cfg(test)]
     pub(crate) fn with(lines: &[(&str, &str)]) -> Self {
         let lines: String = lines.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        Self::of(&format!("GET / HTTP/1.1\r\n{lines}\r\n"))
+        let host = if lines.to_ascii_lowercase().contains("host: ") { "" } else { "Host: x\r\n" };
+        Self::of(&format!("GET / HTTP/1.1\r\n{host}{lines}\r\n"))
     }
 }
 
 fn unfinished(bytes: &[u8]) -> Result<Option<Request>, BadRequest> {
-    match bytes.len() > MAX_HEAD {
-        true if bytes.contains(&b'\n') => Err(BadRequest::TooLarge),
-        true => Err(BadRequest::TargetTooLong),
-        false => Ok(None),
+    if bytes.len() > MAX_HEAD {
+        return Err(too_large(bytes));
+    }
+    Ok(None)
+}
+
+fn too_large(head: &[u8]) -> BadRequest {
+    if head.iter().take(MAX_HEAD).any(|byte| *byte == b'\n') {
+        BadRequest::TooLarge
+    } else {
+        BadRequest::TargetTooLong
     }
 }
 
@@ -332,11 +341,11 @@ mod tests {
     }
 
     fn line(line: &str) -> Result<Request, BadRequest> {
-        take(&format!("{line}\r\n\r\n")).map(Option::unwrap)
+        take(&format!("{line}\r\nHost: x\r\n\r\n")).map(Option::unwrap)
     }
 
     fn lines(version: &str, lines: &str) -> Result<Request, BadRequest> {
-        take(&format!("POST / HTTP/{version}\r\n{lines}\r\n")).map(Option::unwrap)
+        take(&format!("PUT / HTTP/{version}\r\nHost: x\r\n{lines}\r\n")).map(Option::unwrap)
     }
 
     #[test]
@@ -379,6 +388,12 @@ mod tests {
         ] {
             assert_eq!(framing("1.1", bad).unwrap_err(), BadRequest::Framing, "{bad:?}");
         }
+        let none = take("POST / HTTP/1.0\r\n\r\n");
+        assert_eq!(none.unwrap_err(), BadRequest::Framing);
+        for hosts in ["", "Host: x\r\nHost: x\r\n"] {
+            let refused = take(&format!("GET / HTTP/1.1\r\n{hosts}\r\n"));
+            assert_eq!(refused.unwrap_err(), BadRequest::Hosts);
+        }
         let old = framing("1.0", "Transfer-Encoding: chunked\r\n");
         assert_eq!(old.unwrap_err(), BadRequest::Framing);
     }
@@ -401,7 +416,7 @@ mod tests {
 
     #[test]
     fn a_head_is_the_same_in_whatever_pieces_it_comes() {
-        let text = "\r\nPOST /a?b HTTP/1.1\r\nA: 1\r\nb:\r\na: \t2 \r\nExpect: 100-Continue\r\n\r\nrest";
+        let text = "\r\nPOST /a?b HTTP/1.1\r\nHost: x\r\nA: 1\r\nb:\r\na: \t2 \r\nExpect: 100-Continue\r\n\r\nrest";
         for step in 1..text.len() {
             let (mut bytes, mut looked_at) = (BytesMut::new(), 0);
             let mut pieces = text.as_bytes().chunks(step);

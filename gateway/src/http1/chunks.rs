@@ -17,6 +17,8 @@ pub(crate) enum BadChunk {
     Size,
     #[error("a line between chunks does not end with CR LF")]
     LineEnd,
+    #[error("a line between chunks has a control character")]
+    Control,
     #[error("a line between chunks is longer than {MAX_LINE} bytes")]
     LineTooLong,
     #[error("a chunk is longer than announced")]
@@ -125,8 +127,14 @@ fn line_end(bytes: &[u8]) -> Result<Option<usize>, BadChunk> {
     };
     let end = feed.checked_sub(1).ok_or(BadChunk::LineEnd)?;
     // A CR by itself ends a line for some.
-    let plain = bytes[end] == b'\r' && !bytes[..end].contains(&b'\r');
-    if plain { Ok(Some(end)) } else { Err(BadChunk::LineEnd) }
+    if bytes[end] != b'\r' || bytes[..end].contains(&b'\r') {
+        return Err(BadChunk::LineEnd);
+    }
+    let is_control = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+    if bytes[..end].iter().any(is_control) {
+        return Err(BadChunk::Control);
+    }
+    Ok(Some(end))
 }
 
 /// The size of a chunk, in front of white space or extensions, which mean nothing here.
@@ -236,7 +244,9 @@ mod tests {
             ("0\r\nno header\r\n\r\n", BadChunk::Trailer),
             ("0\r\n folded: x\r\n\r\n", BadChunk::Trailer),
             ("0\r\na : b\r\n\r\n", BadChunk::Trailer),
-            ("0\r\na: \0\r\n\r\n", BadChunk::Trailer),
+            ("0\r\na: \0\r\n\r\n", BadChunk::Control),
+            ("1;a=\0\r\na\r\n", BadChunk::Control),
+            ("1;a=\x7f\r\na\r\n", BadChunk::Control),
             ("0\r\na: b\n\r\n", BadChunk::LineEnd),
         ] {
             assert_eq!(all(text), Err(why), "{text:?}");

@@ -157,11 +157,10 @@ pub(crate) fn text(value: &[u8]) -> Option<&str> {
     text.bytes().fold(true, |all, byte| all & is_plain(byte)).then_some(text)
 }
 
-/// A number of digits and nothing else, that readers with signed numbers understand too.
+/// A number of digits and nothing else.
 pub(crate) fn number(digits: &[u8]) -> Option<u64> {
     let is_plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    (is_plain && i64::try_from(number).is_ok()).then_some(number)
+    std::str::from_utf8(digits).ok().filter(|_| is_plain)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -221,8 +220,8 @@ mod tests {
     fn a_number_is_digits_and_nothing_else() {
         assert_eq!(number(b"0"), Some(0));
         assert_eq!(number(b"05"), Some(5));
-        assert_eq!(number(b"9223372036854775807"), Some(i64::MAX.unsigned_abs()));
-        for none in ["", "+1", "-1", "1 ", " 1", "0x1", "9223372036854775808", "1,1", "\u{0665}"] {
+        assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
+        for none in ["", "+1", "-1", "1 ", " 1", "0x1", "18446744073709551616", "1,1", "\u{0665}"] {
             assert_eq!(number(none.as_bytes()), None, "{none:?}");
         }
     }

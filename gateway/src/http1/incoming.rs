@@ -12,9 +12,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use super::chunks::{BadChunk, Chunks};
 
 /// How much room is made for what is read, to begin with, and as long as that is enough.
-const ROOM: usize = 4 * 1024;
+pub(crate) const ROOM: usize = 4 * 1024;
 /// How much room is made once it was not, and so about how much waits for a reader that is slower than the writer.
-const LARGE_ROOM: usize = 32 * 1024;
+pub(crate) const LARGE_ROOM: usize = 32 * 1024;
 
 thread_local! {
     /// Room that nobody needs just now: connections on which nothing happens have none of their own, and the next one that

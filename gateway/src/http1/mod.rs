@@ -9,6 +9,8 @@ mod outgoing;
 
 pub(crate) use chunks::{BadChunk, Chunks};
 pub(crate) use fields::{Fields, number, text};
+#[cfg(test)]
+pub(crate) use incoming::{LARGE_ROOM, ROOM};
 pub(crate) use incoming::{Incoming, Left};
 pub(crate) use outgoing::{Body, Nothing, Outgoing, Stop};
 

@@ -1,7 +1,7 @@
 //! Chunks that readers would cut in different places (RFC 9112 section 7.1). Where they are broken, the client's connection
 //! ends, since the body's end cannot be found; what began to be forwarded is broken off.
 
-use crate::vector::Must::{BreakOff, Drop, Forward};
+use crate::vector::Must::{BreakOff, Forward};
 use crate::vector::{Vector, chunked, post, prove};
 
 #[actix_web::test]
@@ -45,7 +45,7 @@ fn sizes() -> Vec<Vector> {
             chunked(
                 &format!("a chunk of {size:?}"),
                 &format!("{size}\r\nabc\r\n0\r\n\r\n"),
-                Drop,
+                BreakOff(400),
             )
         })
         .collect();
@@ -74,13 +74,13 @@ fn sizes() -> Vec<Vector> {
             "ffffffffffffffff\r\nabc\r\n",
             BreakOff(408),
         ),
-        chunked("more data than the size says", "3\r\nabcdef\r\n0\r\n\r\n", Drop),
-        chunked("one byte more than the size says", "3\r\nabcd\r\n0\r\n\r\n", Drop),
-        chunked("less data than the size says", "5\r\nabc\r\n0\r\n\r\n", Drop),
+        chunked("more data than the size says", "3\r\nabcdef\r\n0\r\n\r\n", BreakOff(400)),
+        chunked("one byte more than the size says", "3\r\nabcd\r\n0\r\n\r\n", BreakOff(400)),
+        chunked("less data than the size says", "5\r\nabc\r\n0\r\n\r\n", BreakOff(400)),
         chunked(
             "an end that is another chunk's",
             "3\r\nabc\r\n0\r\n1\r\nx\r\n0\r\n\r\n",
-            Forward("/open", "abc"),
+            BreakOff(400),
         ),
     ]);
     vectors
@@ -88,17 +88,17 @@ fn sizes() -> Vec<Vector> {
 
 fn line_ends() -> Vec<Vector> {
     vec![
-        chunked("a bare LF behind the size", "3\nabc\r\n0\r\n\r\n", Drop),
-        chunked("a bare CR behind the size", "3\rabc\r\n0\r\n\r\n", Drop),
-        chunked("CR CR LF behind the size", "3\r\r\nabc\r\n0\r\n\r\n", Drop),
-        chunked("LF CR behind the size", "3\n\rabc\r\n0\r\n\r\n", Drop),
-        chunked("a bare LF behind the data", "3\r\nabc\n0\r\n\r\n", Drop),
-        chunked("a bare CR behind the data", "3\r\nabc\r0\r\n\r\n", Drop),
-        chunked("nothing behind the data", "3\r\nabc0\r\n\r\n", Drop),
-        chunked("an empty line behind the data", "3\r\nabc\r\n\r\n0\r\n\r\n", Drop),
-        chunked("a bare LF behind the last size", "3\r\nabc\r\n0\n\r\n", Drop),
-        chunked("a bare CR behind the last size", "3\r\nabc\r\n0\r\r\n", Drop),
-        chunked("only bare LFs", "3\nabc\n0\n\n", Drop),
+        chunked("a bare LF behind the size", "3\nabc\r\n0\r\n\r\n", BreakOff(400)),
+        chunked("a bare CR behind the size", "3\rabc\r\n0\r\n\r\n", BreakOff(400)),
+        chunked("CR CR LF behind the size", "3\r\r\nabc\r\n0\r\n\r\n", BreakOff(400)),
+        chunked("LF CR behind the size", "3\n\rabc\r\n0\r\n\r\n", BreakOff(400)),
+        chunked("a bare LF behind the data", "3\r\nabc\n0\r\n\r\n", BreakOff(400)),
+        chunked("a bare CR behind the data", "3\r\nabc\r0\r\n\r\n", BreakOff(400)),
+        chunked("nothing behind the data", "3\r\nabc0\r\n\r\n", BreakOff(400)),
+        chunked("an empty line behind the data", "3\r\nabc\r\n\r\n0\r\n\r\n", BreakOff(400)),
+        chunked("a bare LF behind the last size", "3\r\nabc\r\n0\n\r\n", BreakOff(400)),
+        chunked("a bare CR behind the last size", "3\r\nabc\r\n0\r\r\n", BreakOff(400)),
+        chunked("only bare LFs", "3\nabc\n0\n\n", BreakOff(400)),
     ]
 }
 
@@ -126,7 +126,7 @@ fn extensions() -> Vec<Vector> {
             "3 ;a=b\r\nabc\r\n0\r\n\r\n",
             Forward("/open", "abc"),
         ),
-        chunked("an extension of 256 KiB", &huge, Forward("/open", "abc")),
+        chunked("an extension of 256 KiB", &huge, BreakOff(400)),
     ];
     for (name, extension) in [
         ("a bare LF", "a=b\nabc"),
@@ -137,7 +137,7 @@ fn extensions() -> Vec<Vector> {
         ("DEL", "a=\x7f"),
     ] {
         let chunks = format!("3;{extension}\r\nabc\r\n0\r\n\r\n");
-        vectors.push(chunked(&format!("an extension with {name}"), &chunks, Drop));
+        vectors.push(chunked(&format!("an extension with {name}"), &chunks, BreakOff(400)));
     }
     vectors
 }
@@ -167,12 +167,12 @@ fn trailers() -> Vec<Vector> {
             Forward("/open", "abc"),
         )
         .without("trailer"),
-        chunked("a trailer with a bare CR", "3\r\nabc\r\n0\r\nX: y\rZ: 1\r\n\r\n", Drop),
+        chunked("a trailer with a bare CR", "3\r\nabc\r\n0\r\nX: y\rZ: 1\r\n\r\n", BreakOff(400)),
         post(
             "no end of the chunks",
             "Connection: close\r\nTransfer-Encoding: chunked\r\n",
             "3\r\nabc\r\n",
-            Drop,
+            BreakOff(400),
         ),
         post(
             "no data behind a size",
@@ -184,8 +184,8 @@ fn trailers() -> Vec<Vector> {
     vectors.push(chunked(
         "a request in the trailers, behind bare LFs",
         "3\r\nabc\r\n0\r\nX: y\n\nGET /home/smuggled HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
-        Forward("/open", "abc"),
+        BreakOff(400),
     ));
-    vectors.push(post("no chunks at all", "Transfer-Encoding: chunked\r\n", "", Drop));
+    vectors.push(post("no chunks at all", "Transfer-Encoding: chunked\r\n", "", BreakOff(400)));
     vectors
 }

@@ -1,6 +1,6 @@
 //! Header fields that are none, or that say what only the gateway may say (RFC 9110 section 5).
 
-use crate::vector::Must::{Drop, Forward, ForwardAndEnd, Refuse, RefuseAndGoOn};
+use crate::vector::Must::{Forward, ForwardAndEnd, Refuse, RefuseAndGoOn};
 use crate::vector::{Vector, get, prove, raw};
 
 #[actix_web::test]
@@ -67,7 +67,7 @@ fn values() -> Vec<Vector> {
         get(
             "a head of 120 KiB",
             &format!("X: {}\r\n", "y".repeat(120 * 1024)),
-            RefuseAndGoOn(431),
+            Refuse(431),
         ),
         get(
             "a head of 300 KiB",
@@ -79,7 +79,7 @@ fn values() -> Vec<Vector> {
         get(
             "a name of 70,000 bytes",
             &format!("{}: y\r\n", "x".repeat(70_000)),
-            Drop,
+            Refuse(431),
         ),
     ]);
     vectors

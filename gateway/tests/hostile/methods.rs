@@ -34,7 +34,7 @@ pub(crate) fn vectors() -> Vec<Vector> {
         raw(
             "CONNECT with a body",
             "CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\nContent-Length: 5\r\n\r\nabcde",
-            RefuseAndGoOn(405),
+            Refuse(405),
         ),
     ];
     for method in ["PURGE", "get", "Get", "PROPFIND", "M-SEARCH", "GETGET", "!", "QUERY"] {

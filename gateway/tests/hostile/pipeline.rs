@@ -1,6 +1,6 @@
 //! What stands behind a request on the same connection.
 
-use crate::vector::Must::{Forward, ForwardAll, ForwardThenDrop, ForwardThenRefuse, Refuse, RefuseAndGoOn};
+use crate::vector::Must::{Forward, ForwardAll, ForwardThenBreakOff, ForwardThenRefuse, Refuse, RefuseAndGoOn};
 use crate::vector::{Vector, prove, raw};
 
 #[actix_web::test]
@@ -59,7 +59,7 @@ pub(crate) fn vectors() -> Vec<Vector> {
             format!("{ambiguous}{}", one("/open")),
             Refuse(400),
         ),
-        raw("broken chunks behind an answer", one("/open"), ForwardThenDrop("/open"))
+        raw("broken chunks behind an answer", one("/open"), ForwardThenBreakOff("/open", 400))
             .later("POST /open HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"),
         raw(
             "a HEAD",

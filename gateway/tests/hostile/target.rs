@@ -184,8 +184,8 @@ fn paths() -> Vec<Vector> {
             "GET /open\x7f HTTP/1.1\r\nHost: x\r\n\r\n",
             Refuse(400),
         ),
-        line(&format!("GET /open/{} HTTP/1.1", "x".repeat(64 * 1024)), Refuse(400)),
-        line(&format!("GET /open/{} HTTP/1.1", "x".repeat(200 * 1024)), Refuse(431)),
+        line(&format!("GET /open/{} HTTP/1.1", "x".repeat(64 * 1024)), Refuse(414)),
+        line(&format!("GET /open/{} HTTP/1.1", "x".repeat(200 * 1024)), Refuse(414)),
     ]);
     vectors
 }

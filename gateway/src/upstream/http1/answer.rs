@@ -6,7 +6,7 @@ use actix_web::http::{Method, StatusCode};
 use bytes::{Buf, BytesMut};
 
 use super::broken::Broken;
-use crate::http1::{Chunks, Fields, Left, MAX_FIELDS, MAX_HEAD, may_end, number};
+use crate::http1::{self, Chunks, Fields, Left, MAX_FIELDS, MAX_HEAD, may_end};
 
 /// The head of an answer.
 #[derive(Debug)]
@@ -111,6 +111,11 @@ impl Head {
     }
 }
 
+/// A number that readers with signed numbers understand too.
+fn number(digits: &[u8]) -> Option<u64> {
+    http1::number(digits).filter(|number| *number <= i64::MAX.unsigned_abs())
+}
+
 fn at_most(length: usize) -> Result<Option<Head>, Broken> {
     if length > MAX_HEAD {
         return Err(Broken::HeadTooLarge);
@@ -213,8 +218,7 @@ mod tests {
             assert_eq!(bytes, "rest");
             assert_eq!(head.status, StatusCode::OK);
             assert_eq!(head.values("a").collect::<Vec<_>>(), [&b"1"[..], b"2"]);
-            let fields: Vec<_> = head.fields().map(|(name, value)| (name.to_string(), value)).collect();
-            assert_eq!(fields[1], ("b".to_owned(), HeaderValue::from_static("")));
+            assert_eq!(head.fields.iter().nth(1), Some((&b"b"[..], &b""[..])));
         }
     }
 

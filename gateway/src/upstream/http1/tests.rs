@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream as Socket};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::*;
+use crate::http1::{LARGE_ROOM, ROOM};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -335,7 +337,7 @@ async fn an_unused_connection_does_not_keep_the_memory_of_a_large_answer() {
     assert!((LARGE_ROOM / 2..2 * LARGE_ROOM).contains(&largest), "{largest}");
     assert!(connection.is_reusable());
     connection.shrink();
-    assert!(connection.incoming.capacity() <= ROOM);
+    assert!(connection.incoming.bytes.capacity() <= ROOM);
 }
 
 #[actix_web::test]
