@@ -52,11 +52,7 @@ pub(crate) enum Scheme {
 impl Scheme {
     /// That of the connection that `request` came by.
     pub(crate) fn of(request: &Request) -> Self {
-        if request.is_secure {
-            Self::Https
-        } else {
-            Self::Http
-        }
+        if request.is_secure { Self::Https } else { Self::Http }
     }
 
     pub(crate) fn as_str(self) -> &'static str {

@@ -283,7 +283,8 @@ async fn look_after(bounds: Bounds) {
         })
     };
     while left() {
-        rt::time::sleep((bounds.header.min(bounds.keep_alive).min(bounds.standstill) / 4).clamp(PAUSE.0, PAUSE.1)).await;
+        rt::time::sleep((bounds.header.min(bounds.keep_alive).min(bounds.standstill) / 4).clamp(PAUSE.0, PAUSE.1))
+            .await;
     }
 }
 

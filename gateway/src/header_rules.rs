@@ -61,9 +61,9 @@ impl HeaderRules {
 /// Whether the gateway keeps a header of this name (in lower case) to itself.
 fn is_taken(name: &str, toward: Toward, is_set: bool) -> bool {
     match toward {
-        Toward::Upstream => is_ours(name),
+        Toward::Upstream => is_ours(name.as_bytes()),
         Toward::Client => {
-            is_hop_by_hop(name)
+            is_hop_by_hop(name.as_bytes())
                 || name.starts_with("access-control-")
                 || matches!(name, "content-length" | "date" | "x-request-id")
                 // One value for everybody is no cookie: it would make them all the same.
@@ -97,23 +97,23 @@ impl Compiled {
 
     /// Whether a header that a client sent is replaced or removed. Readers that turn names into variables cannot tell
     /// `X_Tenant` from `X-Tenant`, so that every character that is neither letter nor digit counts as a dash.
-    pub(crate) fn withhold(&self, name: &str) -> bool {
+    pub(crate) fn withhold(&self, name: &[u8]) -> bool {
         let names = self.set.iter().map(|(name, _)| name).chain(&self.remove);
-        let plain = |b: u8| {
+        let plain = |b: &u8| {
             if b.is_ascii_alphanumeric() {
                 b.to_ascii_lowercase()
             } else {
                 b'-'
             }
         };
-        let mut names = names.map(HeaderName::as_str);
-        names.any(|known| known.len() == name.len() && known.bytes().map(plain).eq(name.bytes().map(plain)))
+        let mut names = names.map(|name| name.as_str().as_bytes());
+        names.any(|known| known.len() == name.len() && known.iter().map(plain).eq(name.iter().map(plain)))
     }
 
     /// What they set, except what is withheld for another reason.
-    pub(crate) fn write(&self, head: &mut HeadWriter<'_>, withheld: impl Fn(&str) -> bool) {
+    pub(crate) fn write(&self, head: &mut HeadWriter<'_>, withheld: impl Fn(&[u8]) -> bool) {
         for (name, value) in &self.set {
-            if !withheld(name.as_str()) {
+            if !withheld(name.as_str().as_bytes()) {
                 head.field(name.as_str(), value);
             }
         }
@@ -228,10 +228,10 @@ mod tests {
     fn a_client_cannot_pass_a_name_off_as_another() {
         let rules = Compiled::of(&rules(&[("X-Tenant", "a")], &["x-debug"]));
         for name in ["x-tenant", "x_tenant", "x.tenant", "x-debug", "X_DEBUG"] {
-            assert!(rules.withhold(name), "{name}");
+            assert!(rules.withhold(name.as_bytes()), "{name}");
         }
         for name in ["x-tenants", "xtenant", "x-debu"] {
-            assert!(!rules.withhold(name), "{name}");
+            assert!(!rules.withhold(name.as_bytes()), "{name}");
         }
     }
 }

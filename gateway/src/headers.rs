@@ -63,29 +63,28 @@ pub(crate) fn toward_upstream(
     let trace = Trace::received(received);
     let traced = trace.is_some();
     let takes_cookie = route.purpose == Purpose::Refresh && cookie::is_asked_for(received);
-    let replaced = |name: &str| handshake.is_some_and(|handshake| handshake.withholds(name));
-    for (raw, value) in received.iter() {
-        let name = std::str::from_utf8(raw).unwrap_or_default();
+    let replaced = |name: &[u8]| handshake.is_some_and(|handshake| handshake.withholds(name));
+    for (name, value) in received.iter() {
         let withheld = is_ours(name)
             || nominated.contains(name)
             || route.request_rules.withhold(name)
-            || (name == AUTHORIZATION && route.auth != Auth::None)
-            || name == TRACEPARENT
-            || (!traced && name == "tracestate")
+            || (name == AUTHORIZATION.as_bytes() && route.auth != Auth::None)
+            || name == TRACEPARENT.as_bytes()
+            || (!traced && name == b"tracestate")
             || replaced(name);
         if withheld {
             continue;
         }
-        if name == "cookie" && !takes_cookie {
+        if name == b"cookie" && !takes_cookie {
             if let Some(value) = cookie::withhold(value) {
-                head.copy(raw, &value);
+                head.copy(name, &value);
             }
         } else {
-            head.copy(raw, value);
+            head.copy(name, value);
         }
     }
     if let Some(Caller { claims, token }) = caller {
-        if !route.request_rules.withhold(AUTHORIZATION) {
+        if !route.request_rules.withhold(AUTHORIZATION.as_bytes()) {
             // In the one spelling that every reader understands alike.
             head.parts(AUTHORIZATION, &["Bearer ", token]);
         }
@@ -106,7 +105,7 @@ pub(crate) fn toward_upstream(
     }
     head.say("forwarded", &arrival.forwarded(host, scheme));
     let trace = record.trace(trace);
-    if !route.request_rules.withhold(TRACEPARENT) {
+    if !route.request_rules.withhold(TRACEPARENT.as_bytes()) {
         head.say(TRACEPARENT, trace.as_str());
     }
     route.request_rules.write(head, replaced);
@@ -130,80 +129,77 @@ fn roles(roles: &[String]) -> String {
 /// another method or path), or speak through a proxy of the client's choice (`HTTP_PROXY`, to a CGI). Readers that turn
 /// names into variables cannot tell `X_User.Id` from `X-User-Id`, so every character that is neither letter nor digit counts
 /// as a dash.
-pub(crate) fn is_ours(name: &str) -> bool {
-    let is_odd = |b: u8| !b.is_ascii_alphanumeric() && b != b'-';
-    if name.bytes().any(is_odd) {
-        let plain: String = name
-            .chars()
-            .map(|c| {
-                if c.is_ascii_alphanumeric() {
-                    c.to_ascii_lowercase()
-                } else {
-                    '-'
-                }
-            })
-            .collect();
-        return is_ours_plainly(&plain) || plain == "traceparent" || plain == "authorization";
+pub(crate) fn is_ours(name: &[u8]) -> bool {
+    let is_odd = |b: &u8| !b.is_ascii_alphanumeric() && *b != b'-';
+    if name.iter().any(is_odd) {
+        let plain = |b: &u8| {
+            if b.is_ascii_alphanumeric() {
+                b.to_ascii_lowercase()
+            } else {
+                b'-'
+            }
+        };
+        let plain: Vec<u8> = name.iter().map(plain).collect();
+        return is_ours_plainly(&plain) || plain == b"traceparent" || plain == b"authorization";
     }
     is_ours_plainly(name)
 }
 
-fn is_ours_plainly(name: &str) -> bool {
+fn is_ours_plainly(name: &[u8]) -> bool {
     is_hop_by_hop(name)
-        || name.starts_with("x-forwarded-")
+        || name.starts_with(b"x-forwarded-")
         || matches!(
             name,
-            "x-user-id"
-                | "x-user-roles"
-                | "x-session-id"
-                | "x-scope"
-                | "x-request-id"
-                | "x-real-ip"
-                | "x-forwarded"
-                | "x-original-url"
-                | "x-rewrite-url"
-                | "x-http-method"
-                | "x-http-method-override"
-                | "x-method-override"
-                | "proxy"
-                | "forwarded"
-                | "host"
-                | "content-length"
-                | "expect"
+            b"x-user-id"
+                | b"x-user-roles"
+                | b"x-session-id"
+                | b"x-scope"
+                | b"x-request-id"
+                | b"x-real-ip"
+                | b"x-forwarded"
+                | b"x-original-url"
+                | b"x-rewrite-url"
+                | b"x-http-method"
+                | b"x-http-method-override"
+                | b"x-method-override"
+                | b"proxy"
+                | b"forwarded"
+                | b"host"
+                | b"content-length"
+                | b"expect"
         )
 }
 
 /// RFC 9110 section 7.6.1, and the older ones that proxies still meet.
-pub(crate) fn is_hop_by_hop(name: &str) -> bool {
+pub(crate) fn is_hop_by_hop(name: &[u8]) -> bool {
     matches!(
         name,
-        "connection"
-            | "keep-alive"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "proxy-connection"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-            | "http2-settings"
+        b"connection"
+            | b"keep-alive"
+            | b"proxy-authenticate"
+            | b"proxy-authorization"
+            | b"proxy-connection"
+            | b"te"
+            | b"trailer"
+            | b"transfer-encoding"
+            | b"upgrade"
+            | b"http2-settings"
     )
 }
 
 /// The headers that `Connection` names, which go no further than it does itself.
-struct Nominated<'a>(Vec<&'a str>);
+struct Nominated<'a>(Vec<&'a [u8]>);
 
 impl<'a> Nominated<'a> {
     fn parse(values: impl Iterator<Item = &'a [u8]>) -> Self {
         let names = values
-            .filter_map(|value| std::str::from_utf8(value).ok())
-            .flat_map(|value| value.split(','))
-            .map(str::trim)
-            .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("keep-alive"));
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"keep-alive"));
         Self(names.collect())
     }
 
-    fn contains(&self, name: &str) -> bool {
+    fn contains(&self, name: &[u8]) -> bool {
         self.0.iter().any(|nominated| nominated.eq_ignore_ascii_case(name))
     }
 }
@@ -213,15 +209,14 @@ impl<'a> Nominated<'a> {
 /// other could sign a browser in as somebody else.
 pub(crate) fn toward_client(received: &Head, route: &Route, fields: &mut Fields) {
     let nominated = Nominated::parse(received.values("connection"));
-    for (raw, value) in received.fields.iter() {
-        let name = std::str::from_utf8(raw).unwrap_or_default();
+    for (name, value) in received.fields.iter() {
         let withheld = is_hop_by_hop(name)
-            || name == "content-length"
-            || name.starts_with("access-control-")
-            || (name == "set-cookie" && route.purpose == Purpose::Service && cookie::sets_refresh(value))
+            || name == b"content-length"
+            || name.starts_with(b"access-control-")
+            || (name == b"set-cookie" && route.purpose == Purpose::Service && cookie::sets_refresh(value))
             || nominated.contains(name);
         if !withheld {
-            fields.push(raw, value);
+            fields.push(name, value);
         }
     }
     route.response_rules.apply(fields);
@@ -257,7 +252,7 @@ mod tests {
             "connection",
             "te",
         ] {
-            assert!(is_ours(name), "{name}");
+            assert!(is_ours(name.as_bytes()), "{name}");
         }
         for name in [
             "x-user",
@@ -268,7 +263,7 @@ mod tests {
             "scope",
             "x-scopes",
         ] {
-            assert!(!is_ours(name), "{name}");
+            assert!(!is_ours(name.as_bytes()), "{name}");
         }
     }
 

@@ -16,11 +16,11 @@ use actix_web::rt::{self, net::TcpStream};
 use rustls::ServerConfig;
 use service_kit::server;
 
+use crate::LINGER;
 use crate::client::{self, Stream};
 use crate::connection::{self, Bounds, Connection};
 use crate::http2;
 use crate::serve::{Gateway, Worker};
-use crate::LINGER;
 
 /// Serves whoever connects to `listener`, with TLS if there is a configuration for it, by so many `workers`.
 ///

@@ -62,12 +62,7 @@ impl Passage<'_> {
         outcome
     }
 
-    async fn try_targets(
-        &self,
-        pool: &Rc<Pool>,
-        slots: &Slots,
-        mut payload: Payload,
-    ) -> Result<Answer, ProxyError> {
+    async fn try_targets(&self, pool: &Rc<Pool>, slots: &Slots, mut payload: Payload) -> Result<Answer, ProxyError> {
         let request = &self.record.request;
         let progress = Progress::of(request.has_body().then(|| payload.take()));
         let mut body = if request.has_body() {

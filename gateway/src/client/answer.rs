@@ -93,7 +93,11 @@ pub(super) fn write_head(front: &mut Vec<u8>, status: StatusCode, fields: &Field
         }
         End::Chunks => front.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
-    for part in if connection.is_empty() { ["", "", ""] } else { ["connection: ", connection, "\r\n"] } {
+    for part in if connection.is_empty() {
+        ["", "", ""]
+    } else {
+        ["connection: ", connection, "\r\n"]
+    } {
         front.extend_from_slice(part.as_bytes());
     }
     if !fields.contains("date") {

@@ -69,7 +69,9 @@ pub(crate) enum BadRequest {
     LineEnd,
     #[error("The request line is longer than {MAX_HEAD} bytes.")]
     TargetTooLong,
-    #[error("The request's head is larger than the {MAX_HEAD} bytes, or has more than the {MAX_FIELDS} headers, allowed here.")]
+    #[error(
+        "The request's head is larger than the {MAX_HEAD} bytes, or has more than the {MAX_FIELDS} headers, allowed here."
+    )]
     TooLarge,
     #[error("The request target has characters that URLs do not have, or is none.")]
     Target,
@@ -89,11 +91,7 @@ impl From<BadRequest> for Problem {
         let detail = bad.to_string();
         match bad {
             BadRequest::TargetTooLong => Self::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail),
-            BadRequest::TooLarge => Self::new(
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "headers_too_large",
-                detail,
-            ),
+            BadRequest::TooLarge => Self::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", detail),
             BadRequest::Late => Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail),
             BadRequest::Head(_)
             | BadRequest::LineEnd
@@ -276,8 +274,15 @@ impl Request {
     /// `GET /` with these lines.
     #[cfg(test)]
     pub(crate) fn with(lines: &[(&str, &str)]) -> Self {
-        let lines: String = lines.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let host = if lines.to_ascii_lowercase().contains("host: ") { "" } else { "Host: x\r\n" };
+        let lines: String = lines
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let host = if lines.to_ascii_lowercase().contains("host: ") {
+            ""
+        } else {
+            "Host: x\r\n"
+        };
         Self::of(&format!("GET / HTTP/1.1\r\n{host}{lines}\r\n"))
     }
 }
@@ -303,11 +308,13 @@ impl Target {
             return Some(Self::of(&text.parse().ok()?));
         }
         // RFC 3986 section 3.5: a fragment is for the client alone.
-        let text = text.split_once('#').map_or(text, |(text, _)| text);
-        let path = text.find('?').unwrap_or(text.len());
+        let find = |text: &str, mark| text.bytes().position(|byte| byte == mark).unwrap_or(text.len());
+        let text = &text[..find(text, b'#')];
+        let path = find(text, b'?');
         // All that browsers send, and nothing that could end the target, or what it is quoted in, for a reader.
         let is_sound = |byte: u8| byte > b' ' && byte < 0x7f && byte != b'<' && byte != b'>';
-        let is_sound = text.bytes().fold(true, |all, byte| all & is_sound(byte)) && !text[path..].contains('"');
+        let is_sound =
+            text.bytes().fold(true, |all, byte| all & is_sound(byte)) && !text.as_bytes()[path..].contains(&b'"');
         is_sound.then(|| Self {
             text: text.to_owned(),
             path,
@@ -365,7 +372,17 @@ mod tests {
             assert_eq!((request.path(), request.query()), (path, query), "{target}");
             assert_eq!(request.origin().map(|(_, authority)| authority), authority, "{target}");
         }
-        for target in ["?x", "#", "/a<b", "/a?b>", "/a?\"", "/caf\u{e9}", "/?\u{e9}", "http:///x", "http://[::1/x"] {
+        for target in [
+            "?x",
+            "#",
+            "/a<b",
+            "/a?b>",
+            "/a?\"",
+            "/caf\u{e9}",
+            "/?\u{e9}",
+            "http:///x",
+            "http://[::1/x",
+        ] {
             assert!(line(&format!("GET {target} HTTP/1.1")).is_err(), "{target}");
         }
     }
@@ -439,7 +456,10 @@ mod tests {
     fn a_head_without_end_is_given_up() {
         let long = "x".repeat(MAX_HEAD);
         assert_eq!(take(&format!("GET /{long}")).unwrap_err(), BadRequest::TargetTooLong);
-        assert_eq!(take(&format!("GET / HTTP/1.1\r\nA: {long}")).unwrap_err(), BadRequest::TooLarge);
+        assert_eq!(
+            take(&format!("GET / HTTP/1.1\r\nA: {long}")).unwrap_err(),
+            BadRequest::TooLarge
+        );
         let whole = format!("GET / HTTP/1.1\r\nA: {long}\r\n\r\n");
         assert_eq!(take(&whole).unwrap_err(), BadRequest::TooLarge);
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(MAX_FIELDS + 1));

@@ -154,7 +154,9 @@ pub(crate) fn text(value: &[u8]) -> Option<&str> {
     let is_plain = |byte: u8| byte == b'\t' || (b' '..=b'~').contains(&byte);
     let text = std::str::from_utf8(value).ok()?;
     // Without a way out in the middle many letters are looked at at once.
-    text.bytes().fold(true, |all, byte| all & is_plain(byte)).then_some(text)
+    text.bytes()
+        .fold(true, |all, byte| all & is_plain(byte))
+        .then_some(text)
 }
 
 /// A number of digits and nothing else.
@@ -221,7 +223,17 @@ mod tests {
         assert_eq!(number(b"0"), Some(0));
         assert_eq!(number(b"05"), Some(5));
         assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
-        for none in ["", "+1", "-1", "1 ", " 1", "0x1", "18446744073709551616", "1,1", "\u{0665}"] {
+        for none in [
+            "",
+            "+1",
+            "-1",
+            "1 ",
+            " 1",
+            "0x1",
+            "18446744073709551616",
+            "1,1",
+            "\u{0665}",
+        ] {
             assert_eq!(number(none.as_bytes()), None, "{none:?}");
         }
     }

@@ -9,9 +9,9 @@ mod outgoing;
 
 pub(crate) use chunks::{BadChunk, Chunks};
 pub(crate) use fields::{Fields, number, text};
+pub(crate) use incoming::{Incoming, Left};
 #[cfg(test)]
 pub(crate) use incoming::{LARGE_ROOM, ROOM};
-pub(crate) use incoming::{Incoming, Left};
 pub(crate) use outgoing::{Body, Nothing, Outgoing, Stop};
 
 /// The largest head that is taken, in bytes.

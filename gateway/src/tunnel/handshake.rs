@@ -129,8 +129,8 @@ impl Handshake {
     }
 
     /// Whether the service does not get a header of this name as the client sent it, for the token in it.
-    pub(crate) fn withholds(&self, name: &str) -> bool {
-        self.protocols.is_some() && name == PROTOCOL
+    pub(crate) fn withholds(&self, name: &[u8]) -> bool {
+        self.protocols.is_some() && name == PROTOCOL.as_bytes()
     }
 
     /// Makes `head`, which is on its way to the service, ask for a WebSocket.
@@ -202,7 +202,7 @@ mod tests {
     fn asked(handshake: &Handshake, protocols: &'static str) -> Option<String> {
         let mut bytes = Vec::new();
         let mut head = HeadWriter::new(&mut bytes);
-        if !handshake.withholds(PROTOCOL) {
+        if !handshake.withholds(PROTOCOL.as_bytes()) {
             head.say(PROTOCOL, protocols);
         }
         handshake.ask(&mut head);

@@ -10,9 +10,9 @@ use service_kit::random;
 
 use super::Upstream;
 use super::http1::{BadTarget, Broken, Connection};
-use crate::http1::Nothing;
 use super::target::Target;
 use crate::config::HealthCheck;
+use crate::http1::Nothing;
 
 /// What checks found out about a target; good until then.
 #[derive(Debug, Default)]

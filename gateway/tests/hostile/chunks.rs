@@ -74,8 +74,16 @@ fn sizes() -> Vec<Vector> {
             "ffffffffffffffff\r\nabc\r\n",
             BreakOff(408),
         ),
-        chunked("more data than the size says", "3\r\nabcdef\r\n0\r\n\r\n", BreakOff(400)),
-        chunked("one byte more than the size says", "3\r\nabcd\r\n0\r\n\r\n", BreakOff(400)),
+        chunked(
+            "more data than the size says",
+            "3\r\nabcdef\r\n0\r\n\r\n",
+            BreakOff(400),
+        ),
+        chunked(
+            "one byte more than the size says",
+            "3\r\nabcd\r\n0\r\n\r\n",
+            BreakOff(400),
+        ),
         chunked("less data than the size says", "5\r\nabc\r\n0\r\n\r\n", BreakOff(400)),
         chunked(
             "an end that is another chunk's",
@@ -95,7 +103,11 @@ fn line_ends() -> Vec<Vector> {
         chunked("a bare LF behind the data", "3\r\nabc\n0\r\n\r\n", BreakOff(400)),
         chunked("a bare CR behind the data", "3\r\nabc\r0\r\n\r\n", BreakOff(400)),
         chunked("nothing behind the data", "3\r\nabc0\r\n\r\n", BreakOff(400)),
-        chunked("an empty line behind the data", "3\r\nabc\r\n\r\n0\r\n\r\n", BreakOff(400)),
+        chunked(
+            "an empty line behind the data",
+            "3\r\nabc\r\n\r\n0\r\n\r\n",
+            BreakOff(400),
+        ),
         chunked("a bare LF behind the last size", "3\r\nabc\r\n0\n\r\n", BreakOff(400)),
         chunked("a bare CR behind the last size", "3\r\nabc\r\n0\r\r\n", BreakOff(400)),
         chunked("only bare LFs", "3\nabc\n0\n\n", BreakOff(400)),
@@ -167,7 +179,11 @@ fn trailers() -> Vec<Vector> {
             Forward("/open", "abc"),
         )
         .without("trailer"),
-        chunked("a trailer with a bare CR", "3\r\nabc\r\n0\r\nX: y\rZ: 1\r\n\r\n", BreakOff(400)),
+        chunked(
+            "a trailer with a bare CR",
+            "3\r\nabc\r\n0\r\nX: y\rZ: 1\r\n\r\n",
+            BreakOff(400),
+        ),
         post(
             "no end of the chunks",
             "Connection: close\r\nTransfer-Encoding: chunked\r\n",
@@ -186,6 +202,11 @@ fn trailers() -> Vec<Vector> {
         "3\r\nabc\r\n0\r\nX: y\n\nGET /home/smuggled HTTP/1.1\r\nHost: gateway.test\r\n\r\n",
         BreakOff(400),
     ));
-    vectors.push(post("no chunks at all", "Transfer-Encoding: chunked\r\n", "", BreakOff(400)));
+    vectors.push(post(
+        "no chunks at all",
+        "Transfer-Encoding: chunked\r\n",
+        "",
+        BreakOff(400),
+    ));
     vectors
 }

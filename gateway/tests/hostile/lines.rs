@@ -110,11 +110,7 @@ fn bare_line_feeds() -> Vec<Vector> {
             "GET /open HTTP/1.1\r\nHost: x\r\n\n",
             Refuse(400),
         ),
-        raw(
-            "only bare LFs",
-            "GET /open HTTP/1.1\nHost: x\nX: y\n\n",
-            Refuse(400),
-        ),
+        raw("only bare LFs", "GET /open HTTP/1.1\nHost: x\nX: y\n\n", Refuse(400)),
         raw(
             "an identity behind a bare LF",
             "GET /open HTTP/1.1\r\nHost: x\r\nX: y\nX-User-Id: 1\r\n\r\n",

@@ -59,8 +59,12 @@ pub(crate) fn vectors() -> Vec<Vector> {
             format!("{ambiguous}{}", one("/open")),
             Refuse(400),
         ),
-        raw("broken chunks behind an answer", one("/open"), ForwardThenBreakOff("/open", 400))
-            .later("POST /open HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"),
+        raw(
+            "broken chunks behind an answer",
+            one("/open"),
+            ForwardThenBreakOff("/open", 400),
+        )
+        .later("POST /open HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"),
         raw(
             "a HEAD",
             "HEAD /open HTTP/1.1\r\nHost: x\r\n\r\n",
