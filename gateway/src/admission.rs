@@ -1,11 +1,10 @@
 //! From a token to a caller.
 
-use std::sync::Arc;
-
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use portcullis_client::{Claims, TokenError, TokenType, Verifier, bearer_token};
+use portcullis_client::{TokenError, TokenType, bearer_token};
 
 use crate::config::{Auth, Stale};
+use crate::identity::{Identity, Verifier};
 use crate::routes::Route;
 
 const SCHEME: &str = "Bearer ";
@@ -13,7 +12,7 @@ const SCHEME: &str = "Bearer ";
 /// A user whose token is good.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    pub(crate) claims: Arc<Claims>,
+    pub(crate) identity: Identity,
     /// The one header that was verified, in the one spelling that every reader understands alike.
     pub(crate) authorization: HeaderValue,
 }
@@ -38,12 +37,15 @@ pub(crate) async fn admit(
         (Auth::None, _) | (Auth::Optional, Err(TokenError::Missing)) => return Ok(None),
         (Auth::Required | Auth::Optional, token) => token?,
     };
-    let claims = verifier.verify(token, TokenType::Access).await?;
+    let identity = verifier.verify(token, TokenType::Access).await?;
     if route.stale == Stale::Deny && verifier.is_stale() {
         return Err(TokenError::Stale);
     }
     let authorization = canonical(headers, token).ok_or(TokenError::BadHeader)?;
-    Ok(Some(Caller { claims, authorization }))
+    Ok(Some(Caller {
+        identity,
+        authorization,
+    }))
 }
 
 /// `Bearer <token>`; the header that came, when it reads so already.

@@ -9,7 +9,6 @@ use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_LENGTH, HeaderValue, UPGRADE};
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
-use portcullis_client::Verifier;
 use service_kit::clock;
 
 use crate::admission::Caller;
@@ -19,6 +18,7 @@ use crate::ending::Watcher;
 use crate::error::ProxyError;
 use crate::events::Events;
 use crate::headers;
+use crate::identity::Verifier;
 use crate::record::Record;
 use crate::routes::Route;
 use crate::tunnel::{self, Handshake};

@@ -10,7 +10,6 @@ use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse};
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
-use portcullis_client::Verifier;
 use service_kit::{Clock, Problem, edge};
 
 use crate::access_log::{Journal, Sink};
@@ -18,6 +17,7 @@ use crate::config::{AccessLog, Purpose};
 use crate::connection::Connection;
 use crate::error::ProxyError;
 use crate::events::Events;
+use crate::identity::Verifier;
 use crate::limits::Who;
 use crate::proxy::Passage;
 use crate::record::{Record, Unanswered};
@@ -163,9 +163,9 @@ impl Worker {
         let beside = handshake.as_ref().and_then(Handshake::token);
         let caller = admission::admit(&self.gateway.verifier, &route, request.headers(), beside).await?;
         if let Some(caller) = &caller {
-            record.is_of(&caller.claims);
-            record.ask(&route.limits, Who::User(&caller.claims.sub))?;
-            policy::check(&route, &caller.claims)?;
+            record.is_of(&caller.identity);
+            record.ask(&route.limits, Who::User(caller.identity.user_id()))?;
+            policy::check(&route, &caller.identity)?;
             if route.purpose == Purpose::Events {
                 return self
                     .gateway

@@ -105,6 +105,11 @@ impl<'a> HeadWriter<'a> {
         self.put(&["\r\n"]);
     }
 
+    /// Whole lines, as another one of these wrote them.
+    pub(crate) fn lines(&mut self, lines: &str) {
+        self.put(&[lines]);
+    }
+
     fn put(&mut self, parts: &[&str]) {
         for part in parts {
             self.0.extend_from_slice(part.as_bytes());
