@@ -1,12 +1,13 @@
 //! Which sessions have ended, in as little memory as goes: there may be a million.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::mem;
 
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
 use crate::wire::Reason;
@@ -77,7 +78,7 @@ pub(super) struct Sessions {
 impl Default for Sessions {
     fn default() -> Self {
         Self {
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             tables: vec![HashTable::with_capacity(ROOM)],
             round: 1,
             by_expiry: BTreeMap::new(),
