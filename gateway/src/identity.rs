@@ -18,11 +18,11 @@ const SCOPE: &str = "x-scope";
 
 /// What the claims of a user's token say about who asks.
 #[derive(Clone, Debug)]
-pub(crate) struct Identity {
-    /// The header lines that upstreams get, as they are sent.
-    lines: Arc<str>,
-    /// The claims themselves, when the lines do not say all of them as they are.
-    unsaid: Option<Arc<Claims>>,
+pub(crate) enum Identity {
+    /// The header lines that upstreams get, as they are sent, when those say everything.
+    Said(Arc<str>),
+    /// The lines, and the claims themselves, which no header can hold as they are.
+    Unsaid(Arc<(Box<str>, Claims)>),
 }
 
 impl From<Claims> for Identity {
@@ -33,14 +33,12 @@ impl From<Claims> for Identity {
         head.say(ROLES, &listed(&claims.roles));
         head.say(SESSION, claims.sid.as_deref().unwrap_or_default());
         head.say(SCOPE, &claims.scope);
-        let mut identity = Self {
-            lines: String::from_utf8(lines).unwrap_or_default().into(),
-            unsaid: None,
-        };
-        if !identity.says(&claims) {
-            identity.unsaid = Some(Arc::new(claims));
+        let lines = String::from_utf8(lines).unwrap_or_default();
+        if say(&lines, &claims) {
+            Self::Said(lines.into())
+        } else {
+            Self::Unsaid(Arc::new((lines.into(), claims)))
         }
-        identity
     }
 }
 
@@ -57,55 +55,58 @@ fn listed(roles: &[String]) -> String {
 impl Identity {
     /// The header lines for upstreams. A claim that no header can hold has none.
     pub(crate) fn lines(&self) -> &str {
-        &self.lines
+        match self {
+            Self::Said(lines) => lines,
+            Self::Unsaid(both) => &both.0,
+        }
     }
 
     pub(crate) fn user_id(&self) -> &str {
-        match &self.unsaid {
-            Some(claims) => &claims.sub,
-            None => self.said(USER),
+        match self {
+            Self::Said(lines) => said(lines, USER),
+            Self::Unsaid(both) => &both.1.sub,
         }
     }
 
     /// Empty when there is none.
     pub(crate) fn session_id(&self) -> &str {
-        match &self.unsaid {
-            Some(claims) => claims.sid.as_deref().unwrap_or_default(),
-            None => self.said(SESSION),
+        match self {
+            Self::Said(lines) => said(lines, SESSION),
+            Self::Unsaid(both) => both.1.sid.as_deref().unwrap_or_default(),
         }
     }
 
     pub(crate) fn has_scope(&self, scope: &str) -> bool {
-        match &self.unsaid {
-            Some(claims) => claims.has_scope(scope),
-            None => self.said(SCOPE).split_ascii_whitespace().any(|held| held == scope),
+        match self {
+            Self::Said(lines) => said(lines, SCOPE).split_ascii_whitespace().any(|held| held == scope),
+            Self::Unsaid(both) => both.1.has_scope(scope),
         }
     }
 
     pub(crate) fn has_role(&self, role: &str) -> bool {
-        match &self.unsaid {
-            Some(claims) => claims.has_role(role),
-            None => self.roles().any(|held| held == role),
+        match self {
+            Self::Said(lines) => roles(lines).any(|held| held == role),
+            Self::Unsaid(both) => both.1.has_role(role),
         }
     }
+}
 
-    fn roles(&self) -> impl Iterator<Item = &str> {
-        self.said(ROLES).split(',').filter(|role| !role.is_empty())
-    }
+/// The value of the line of this name; empty when there is none.
+fn said<'a>(lines: &'a str, name: &str) -> &'a str {
+    let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(": ");
+    lines.split("\r\n").find_map(value).unwrap_or_default()
+}
 
-    /// The value of the line of this name.
-    fn said(&self, name: &str) -> &str {
-        let value = |line| str::strip_prefix(line, name)?.strip_prefix(": ");
-        self.lines.split("\r\n").find_map(value).unwrap_or_default()
-    }
+fn roles(lines: &str) -> impl Iterator<Item = &str> {
+    said(lines, ROLES).split(',').filter(|role| !role.is_empty())
+}
 
-    /// Whether the lines say the same as `claims`.
-    fn says(&self, claims: &Claims) -> bool {
-        self.said(USER) == claims.sub
-            && self.roles().eq(&claims.roles)
-            && self.said(SESSION) == claims.sid.as_deref().unwrap_or_default()
-            && self.said(SCOPE) == claims.scope
-    }
+/// Whether `lines` say the same as `claims`.
+fn say(lines: &str, claims: &Claims) -> bool {
+    said(lines, USER) == claims.sub
+        && roles(lines).eq(&claims.roles)
+        && said(lines, SESSION) == claims.sid.as_deref().unwrap_or_default()
+        && said(lines, SCOPE) == claims.scope
 }
 
 #[cfg(test)]
@@ -135,7 +136,7 @@ mod tests {
     #[test]
     fn of_a_plain_token_nothing_is_kept_but_the_lines_and_they_say_everything() {
         let identity = Identity::from(claims("7", &["staff", "support"], "read write"));
-        assert!(identity.unsaid.is_none());
+        assert!(matches!(identity, Identity::Said(_)));
         assert_eq!(
             identity.lines(),
             "x-user-id: 7\r\nx-user-roles: staff,support\r\nx-session-id: session\r\nx-scope: read write\r\n"
@@ -146,8 +147,10 @@ mod tests {
         assert!(identity.has_role("staff") && identity.has_role("support"));
         assert!(!identity.has_role("staff,support") && !identity.has_role(""));
 
+        assert_eq!(size_of::<Identity>(), 16, "it is kept of each of very many tokens");
+
         let nobody = Identity::from(claims("7", &[], ""));
-        assert!(nobody.unsaid.is_none() && !nobody.has_role("") && !nobody.has_scope(""));
+        assert!(matches!(nobody, Identity::Said(_)) && !nobody.has_role("") && !nobody.has_scope(""));
     }
 
     #[test]
@@ -177,6 +180,6 @@ mod tests {
         let identity = Identity::from(claims("7", &["staff", "a,root", ""], "read"));
         assert!(identity.has_role("a,root") && identity.has_role("staff") && identity.has_role(""));
         assert!(!identity.has_role("a") && !identity.has_role("root"));
-        assert_eq!(identity.said(ROLES), "staff,");
+        assert_eq!(said(identity.lines(), ROLES), "staff,");
     }
 }
