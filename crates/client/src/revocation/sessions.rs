@@ -1,11 +1,13 @@
 //! Which sessions have ended, in as little memory as goes: there may be a million.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::mem;
 
+use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 
 use crate::wire::Reason;
@@ -19,13 +21,23 @@ const ROOM: usize = 896;
 const FULL: usize = 780;
 
 /// A session id as the bytes that its text stands for. Of the characters and the length that are taken no two texts stand
-/// for the same bytes, so comparing these is comparing ids.
+/// for the same bytes, so comparing these is comparing ids. Whatever else is called a session goes by its SHA-256, of which so
+/// many bytes are plenty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Id([u8; ID_LENGTH]);
+pub(crate) struct Id([u8; ID_LENGTH]);
 
 impl Id {
-    /// `None`: it is not such an id.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    pub(crate) fn of(text: &str) -> Self {
+        Self::read(text).unwrap_or_else(|| {
+            let mut id = [0; ID_LENGTH];
+            let digest = digest::digest(&digest::SHA256, text.as_bytes());
+            id.copy_from_slice(&digest.as_ref()[..ID_LENGTH]);
+            Self(id)
+        })
+    }
+
+    /// `None`: it is not such an id as the token service makes.
+    fn read(text: &str) -> Option<Self> {
         let mut id = [0; ID_LENGTH];
         let whole = text.len() == TEXT_LENGTH && URL_SAFE_NO_PAD.decode_slice(text, &mut id) == Ok(ID_LENGTH);
         whole.then_some(Self(id))
@@ -66,7 +78,7 @@ pub(super) struct Sessions {
 impl Default for Sessions {
     fn default() -> Self {
         Self {
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             tables: vec![HashTable::with_capacity(ROOM)],
             round: 1,
             by_expiry: BTreeMap::new(),
@@ -139,6 +151,9 @@ impl Sessions {
 
     /// Why it ended, if it did.
     pub(super) fn find(&self, id: &Id) -> Option<Reason> {
+        if self.count == 0 {
+            return None;
+        }
         let short = short(&self.hasher, id);
         let found = self.tables[self.table_of(short)].find(place(short), |known| known.id == *id);
         found.map(|entry| entry.reason)
