@@ -71,6 +71,8 @@ enum Sent {
     Persists,
     /// All of it.
     Whole,
+    /// All of it, and all that was said after it in another protocol.
+    Switched,
     /// Not all of it, as can be seen from what there is.
     Broken,
     /// Not all of it, as can be seen only from how the connection ends.
@@ -93,7 +95,7 @@ pub(crate) async fn attend(worker: Rc<Worker>, stream: Stream, peer: Option<Sock
             Next::Request(request) => request,
             Next::Bad(bad) => {
                 client.refuse(&worker, bad).await;
-                break client.linger().await;
+                break client.linger(LINGERED).await;
             }
             Next::End => break,
         };
@@ -101,7 +103,9 @@ pub(crate) async fn attend(worker: Rc<Worker>, stream: Stream, peer: Option<Sock
         let sent = client.serve(&worker, request).await;
         match sent {
             Sent::Persists => connection.waits(),
-            Sent::Whole => break client.linger().await,
+            Sent::Whole => break client.linger(LINGERED).await,
+            // Whoever spoke that protocol has heard the client out.
+            Sent::Switched => break client.linger(0).await,
             Sent::Torn => break client.tear(),
             Sent::Broken | Sent::Gone => break,
         }
@@ -193,6 +197,7 @@ impl Client {
         FRONT.set(outgoing.into_front());
         match sent {
             Some(Ok(())) if persists => Sent::Persists,
+            Some(Ok(())) if is_switched => Sent::Switched,
             Some(Ok(())) => Sent::Whole,
             Some(Err(Stop::Body)) if end == End::Connection => Sent::Torn,
             Some(Err(Stop::Body)) => Sent::Broken,
@@ -287,9 +292,9 @@ impl Client {
         let _ = tokio::time::timeout(LINGER, sending).await;
     }
 
-    /// Says that nothing more comes, and lets the client hear it: what it goes on to send would otherwise have the system
-    /// take back the end of the answer (RFC 9112 section 9.6).
-    async fn linger(&self) {
+    /// Says that nothing more comes, and lets the client hear it: what it goes on to send, of which `most` bytes are read and
+    /// thrown away, would otherwise have the system take back the end of the answer (RFC 9112 section 9.6).
+    async fn linger(&self, most: usize) {
         let ending = async {
             poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)).await?;
             let read = |cx: &mut Context<'_>| {
@@ -298,7 +303,7 @@ impl Client {
                 incoming.poll_read(cx, &mut *self.stream.borrow_mut(), u64::MAX)
             };
             let mut lingered = 0;
-            while lingered < LINGERED {
+            while lingered < most {
                 match poll_fn(read).await? {
                     0 => break,
                     length => lingered += length,
