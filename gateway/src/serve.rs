@@ -26,7 +26,7 @@ use crate::tunnel::Handshake;
 use crate::web_app::WebApp;
 use crate::{admission, cookie, cors, headers, path, policy};
 
-/// The largest head of a request that is taken, in bytes of names and values.
+/// The largest fields of a request that are taken over HTTP/2, in bytes; those of HTTP/1.1 are refused where they are read.
 const HEADERS: usize = 64 * 1024;
 /// How much of a body that is refused is read and thrown away, so that a client that is still sending hears the answer.
 const DRAIN: usize = 32 * 1024 * 1024;
@@ -99,7 +99,7 @@ impl Worker {
         let unanswered = Unanswered::new(record);
         let outcome = self.answer(payload, record).await;
         // Whoever said that it expects to hear something first is ready to hear this first.
-        if record.request.has_body() && !record.request.expects {
+        if outcome.is_err() && record.request.has_body() && !record.request.expects {
             drain(payload).await;
         }
         unanswered.answered();
