@@ -94,7 +94,7 @@ impl Identity {
 /// The value of the line of this name; empty when there is none.
 fn said<'a>(lines: &'a str, name: &str) -> &'a str {
     let value = |line: &'a str| line.strip_prefix(name)?.strip_prefix(": ");
-    lines.split("\r\n").find_map(value).unwrap_or_default()
+    lines.lines().find_map(value).unwrap_or_default()
 }
 
 fn roles(lines: &str) -> impl Iterator<Item = &str> {

@@ -1,10 +1,13 @@
 //! The exact set of what is revoked and might still be presented.
 
+mod id;
 mod sessions;
+mod table;
 
 use std::collections::{BTreeMap, HashMap};
 
-use self::sessions::{Id, Sessions};
+use self::id::Id;
+use self::sessions::Sessions;
 
 use crate::mark::Mark;
 use crate::wire::{CLIENT_REVOCATION, Reason, Revocation, RevokedKind};

@@ -332,14 +332,14 @@ mod tests {
         let remember = |number| {
             let claims = serde_json::json!({"token_type": "access", "iss": "i", "sub": "s", "aud": "a", "client_id": "c",
                 "iat": 1, "exp": 2, "jti": "j", "sid": "s"});
-            let verified = Verified {
+            let remembered = Verified {
                 key: Mark::of("key"),
                 from: 1,
                 until: 2,
                 revocable: Revocable::of(&serde_json::from_value(claims).unwrap()),
                 kept: Nothing,
             };
-            verifier.verified.insert(key(number), verified);
+            verifier.verified.insert(key(number), remembered);
         };
         (0..TOKENS).for_each(remember);
         assert!((0..TOKENS).all(|number| verifier.verified.get(&key(number)).is_some()));
