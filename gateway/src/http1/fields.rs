@@ -51,7 +51,10 @@ impl Fields {
             lines: head[start..end].to_vec(),
             index: Vec::with_capacity(parsed.len()),
         };
-        let mut is_strict = head.ends_with(b"\r\n\r\n");
+        // There may be empty lines in front of the first.
+        let first = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+        let mut is_strict =
+            head.ends_with(b"\r\n\r\n") && head[..first.unwrap_or_default()].chunks(2).all(|end| end == b"\r\n");
         for field in parsed {
             let name = field.name.as_ptr().addr() - base;
             is_strict &= head[..name].ends_with(b"\r\n");
@@ -193,6 +196,8 @@ mod tests {
     #[test]
     fn a_line_that_ends_in_less_than_cr_lf_is_noticed() {
         for head in [
+            "\nGET / HTTP/1.1\r\n\r\n",
+            "\r\n\nGET / HTTP/1.1\r\na: b\r\n\r\n",
             "GET / HTTP/1.1\n\r\n",
             "GET / HTTP/1.1\r\n\n",
             "GET / HTTP/1.1\na: b\r\n\r\n",

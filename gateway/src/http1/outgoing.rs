@@ -266,3 +266,102 @@ impl<B: Body> Outgoing<B> {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    /// Pieces that are there at once, and then the end, or a break.
+    struct Pieces(VecDeque<Bytes>, bool);
+
+    impl Body for Pieces {
+        type Error = ();
+
+        fn length(&self) -> Option<u64> {
+            None
+        }
+
+        fn is_over(&self) -> bool {
+            false
+        }
+
+        fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, ()>>> {
+            match self.0.pop_front() {
+                Some(piece) => Poll::Ready(Some(Ok(piece))),
+                None if self.1 => Poll::Ready(Some(Err(()))),
+                None => Poll::Ready(None),
+            }
+        }
+    }
+
+    /// Takes a few bytes at a time.
+    struct Slow {
+        taken: Vec<u8>,
+        most: usize,
+        full: bool,
+    }
+
+    impl AsyncWrite for Slow {
+        fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.full = !self.full;
+            if !self.full {
+                return Poll::Pending;
+            }
+            let length = bytes.len().min(self.most);
+            self.taken.extend_from_slice(&bytes[..length]);
+            Poll::Ready(Ok(length))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// What a writer that takes `most` bytes at a time gets of 1 kB pieces in chunks, how it ended, and the most memory that
+    /// took.
+    fn written(pieces: usize, breaks: bool, most: usize) -> (Vec<u8>, bool, usize) {
+        let piece = Bytes::from(vec![b'x'; 1000]);
+        let mut outgoing = Outgoing::joined(Vec::new());
+        outgoing.front().extend_from_slice(b"head ");
+        outgoing.begin(Pieces((0..pieces).map(|_| piece.clone()).collect(), breaks), true);
+        let mut slow = Slow {
+            taken: Vec::new(),
+            most,
+            full: false,
+        };
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        let mut largest = 0;
+        loop {
+            let polled = outgoing.poll(cx, &mut slow);
+            largest = largest.max(outgoing.front.capacity());
+            if let Poll::Ready(end) = polled {
+                return (slow.taken, end.is_ok(), largest);
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_that_is_slower_than_the_body_costs_no_memory_and_gets_all_of_it() {
+        let chunk = format!("3e8\r\n{}\r\n", "x".repeat(1000));
+        for most in [1, 700, 5000, 100_000] {
+            let (taken, is_whole, largest) = written(500, false, most);
+            assert!(is_whole);
+            assert_eq!(taken, format!("head {}0\r\n\r\n", chunk.repeat(500)).into_bytes());
+            assert!(largest < 4 * MOST_JOINED, "{largest}");
+        }
+    }
+
+    #[test]
+    fn what_came_before_a_body_broke_is_written() {
+        let chunk = format!("3e8\r\n{}\r\n", "x".repeat(1000));
+        let (taken, is_whole, _) = written(7, true, 300);
+        assert!(!is_whole);
+        assert_eq!(taken, format!("head {}", chunk.repeat(7)).into_bytes());
+    }
+}

@@ -5,6 +5,7 @@
 mod admission;
 mod bodies;
 mod broken_answers;
+mod clients;
 mod connections;
 mod cookies;
 mod cors;

@@ -227,6 +227,8 @@ async fn what_a_browser_has_already_is_304() {
     ] {
         let response = get(&app, path, &[("if-none-match", &known)]).await;
         assert_eq!(response.status(), 304, "{known}");
+        // A length would be that of the file.
+        assert!(response.headers().get("content-length").is_none());
         assert_eq!(header(&response, "etag"), tag);
         assert_eq!(
             header(&response, "cache-control"),

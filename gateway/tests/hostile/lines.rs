@@ -134,7 +134,7 @@ fn bare_line_feeds() -> Vec<Vector> {
         raw(
             "an empty line of a bare LF before the request",
             "\nGET /open HTTP/1.1\r\nHost: x\r\n\r\n",
-            Forward("/open", ""),
+            Refuse(400),
         ),
     ]
 }
