@@ -1,17 +1,16 @@
 //! From a token to a caller.
 
-use std::sync::Arc;
-
-use portcullis_client::{Claims, TokenError, TokenType, Verifier, bearer_token_of};
+use portcullis_client::{TokenError, TokenType, bearer_token_of};
 
 use crate::config::{Auth, Stale};
 use crate::http1::Fields;
+use crate::identity::{Identity, Verifier};
 use crate::routes::Route;
 
 /// A user whose token is good.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller<'a> {
-    pub(crate) claims: Arc<Claims>,
+    pub(crate) identity: Identity,
     /// The token that was verified: visible ASCII.
     pub(crate) token: &'a str,
 }
@@ -29,9 +28,9 @@ pub(crate) async fn admit<'a>(
         (Auth::None, _) | (Auth::Optional, Err(TokenError::Missing)) => return Ok(None),
         (Auth::Required | Auth::Optional, token) => token?,
     };
-    let claims = verifier.verify(token, TokenType::Access).await?;
+    let identity = verifier.verify(token, TokenType::Access).await?;
     if route.stale == Stale::Deny && verifier.is_stale() {
         return Err(TokenError::Stale);
     }
-    Ok(Some(Caller { claims, token }))
+    Ok(Some(Caller { identity, token }))
 }

@@ -33,6 +33,8 @@ struct Present {
     leaving: Cell<usize>,
     /// Whether somebody makes room.
     clearing: Cell<bool>,
+    /// Whether there will be no further requests.
+    stopping: Cell<bool>,
 }
 
 /// For how long connections are kept, and how many.
@@ -241,16 +243,23 @@ impl Connection {
         true
     }
 
+    /// Has it end if it waits for a request of which nothing has come.
+    fn leave_unused(&self) {
+        let is_unused = match &self.socket {
+            Socket::First(_) => matches!(self.phase.get(), Phase::New(_) | Phase::Waiting(_)),
+            Socket::Second(_, load) => load.unused_since().is_some(),
+        };
+        if is_unused && self.leaving_since.get().is_none() {
+            self.leave();
+        }
+    }
+
     fn end_if_late(&self, bounds: Bounds) {
         if is_late(self.leaving_since.get(), LINGER) {
             return self.cut();
         }
         match (&self.socket, self.phase.get()) {
-            (Socket::First(_), Phase::Waiting(since)) if is_late(Some(since), bounds.keep_alive) => {
-                if self.leaving_since.get().is_none() {
-                    self.leave();
-                }
-            }
+            (Socket::First(_), Phase::Waiting(since)) if is_late(Some(since), bounds.keep_alive) => self.leave_unused(),
             (Socket::First(_), Phase::New(since) | Phase::Begun(since)) if is_late(Some(since), bounds.header) => {
                 // It is told so.
                 self.phase.set(Phase::Late);
@@ -258,6 +267,9 @@ impl Connection {
             }
             (Socket::First(_), _) => {}
             (Socket::Second(_, load), _) => {
+                if self.present.stopping.get() {
+                    self.leave_unused();
+                }
                 if is_late(load.unused_since(), bounds.keep_alive + bounds.header)
                     || is_late(load.stuck_since(), bounds.standstill)
                 {
@@ -288,13 +300,13 @@ async fn look_after(bounds: Bounds) {
     }
 }
 
-/// Ends all that wait for a request, since there will be none: this worker stops.
+/// Ends all that wait for a request, since there will be none: this worker stops. Those of HTTP/2 that are in use end when
+/// they are no longer.
 pub(crate) fn stop() {
+    PRESENT.with(|present| present.stopping.set(true));
     OPEN.with_borrow(|open| {
-        let waiting = |connection: &Rc<Connection>| matches!(connection.phase.get(), Phase::New(_) | Phase::Waiting(_));
-        let first = |connection: &Rc<Connection>| matches!(connection.socket, Socket::First(_));
-        for connection in open.iter().filter_map(Weak::upgrade).filter(first).filter(waiting) {
-            connection.leave();
+        for connection in open.iter().filter_map(Weak::upgrade) {
+            connection.leave_unused();
         }
     });
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use portcullis_client::{TokenError, Verifier, Watch};
+use portcullis_client::TokenError;
 use tokio::sync::watch::Receiver;
 
 use crate::admission::Caller;
+use crate::identity::{Verifier, Watch};
 
 /// Why the gateway ends something that goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ impl Watcher {
     pub(crate) fn new(closing: Receiver<bool>, verifier: &Arc<Verifier>, caller: Option<&Caller<'_>>) -> Self {
         Self {
             closing,
-            watch: caller.map(|caller| verifier.watch(caller.token, &caller.claims)),
+            watch: caller.map(|caller| verifier.watch(caller.token)),
         }
     }
 

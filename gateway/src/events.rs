@@ -11,13 +11,14 @@ use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use portcullis_client::TokenError;
 use portcullis_client::wire::Reason;
-use portcullis_client::{TokenError, Verifier, Watch};
 use serde_json::json;
 use service_kit::Problem;
 use tokio::sync::watch;
 
 use crate::admission::Caller;
+use crate::identity::{Verifier, Watch};
 use crate::routes::Route;
 
 /// How often a stream says that it is still there.
@@ -102,9 +103,9 @@ impl Events {
             return Err(Problem::method_not_allowed(method.as_str(), "GET"));
         }
         let listener = Listener {
-            place: self.place(&caller.claims.sub)?,
+            place: self.place(caller.identity.user_id())?,
             closing: self.closing.subscribe(),
-            watch: verifier.watch(caller.token, &caller.claims),
+            watch: verifier.watch(caller.token),
             greeted: false,
         };
         let mut answer = HttpResponse::Ok();
@@ -236,7 +237,7 @@ mod tests {
             max_staleness: Duration::from_secs(10),
             cache_size: 10,
         };
-        let verifier = Arc::new(Verifier::new(config, trust, clock.clone()));
+        let verifier = Arc::new(Verifier::keeping(config, trust, clock.clone()));
         let now = clock.now().as_second();
         let claims = json!({"token_type": "access", "iss": "issuer", "sub": "7", "aud": "audience", "client_id": "c",
             "iat": now, "exp": now + 60, "jti": "j", "sid": "s", "scope": "", "roles": []});
@@ -244,11 +245,11 @@ mod tests {
         header.typ = Some("at+jwt".to_owned());
         header.kid = Some("key".to_owned());
         let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ed_der(PRIVATE)).unwrap();
-        let claims = verifier.verify(&token, TokenType::Access).await.unwrap();
+        verifier.verify(&token, TokenType::Access).await.unwrap();
         Listener {
             place: events.place("7").unwrap(),
             closing: events.closing.subscribe(),
-            watch: verifier.watch(&token, &claims),
+            watch: verifier.watch(&token),
             greeted: false,
         }
     }

@@ -83,15 +83,12 @@ pub(crate) fn toward_upstream(
             head.copy(name, value);
         }
     }
-    if let Some(Caller { claims, token }) = caller {
+    if let Some(Caller { identity, token }) = caller {
         if !route.request_rules.withhold(AUTHORIZATION.as_bytes()) {
             // In the one spelling that every reader understands alike.
             head.parts(AUTHORIZATION, &["Bearer ", token]);
         }
-        head.say("x-user-id", &claims.sub);
-        head.say("x-user-roles", &roles(&claims.roles));
-        head.say("x-session-id", claims.sid.as_deref().unwrap_or_default());
-        head.say("x-scope", &claims.scope);
+        head.lines(identity.lines());
     }
     head.say("x-request-id", record.id.as_str());
     let arrival = &record.arrival;
@@ -112,16 +109,6 @@ pub(crate) fn toward_upstream(
     if let Some(handshake) = handshake {
         handshake.ask(head);
     }
-}
-
-/// Roles with commas between them; one that has a comma itself would read as two, and is left out.
-fn roles(roles: &[String]) -> String {
-    let plain: Vec<&str> = roles
-        .iter()
-        .map(String::as_str)
-        .filter(|role| !role.contains(','))
-        .collect();
-    plain.join(",")
 }
 
 /// Whether a header of a request is never passed on as it came, because it belongs to the connection, frames the body,

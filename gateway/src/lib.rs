@@ -19,6 +19,7 @@ mod header_rules;
 mod headers;
 mod http1;
 mod http2;
+mod identity;
 mod limits;
 mod listen;
 mod mistakes;
@@ -50,6 +51,7 @@ pub use config::{AccessLog, Auth, By, Config, HealthCheck, RateLimit, RouteConfi
 use connection::Bounds;
 use events::Events;
 pub use header_rules::HeaderRules;
+use identity::Identity;
 pub use reload::{Reloader, is_reloaded};
 use serve::Gateway;
 use state::State;
@@ -92,7 +94,8 @@ pub fn start_reloadable(
     let address = listener
         .local_addr()
         .context("while asking the listener for its address")?;
-    let follower = Follower::start(follower, clock.clone()).context("while starting to follow the token service")?;
+    let follower = Follower::<Identity>::start_keeping(follower, clock.clone())
+        .context("while starting to follow the token service")?;
     let readiness = Readiness::default().with("token", follower.readiness());
 
     let events = Arc::new(Events::new(config.max_event_streams));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Request};
-use actix_server::{GracefulShutdownSignal, Server};
+use actix_server::Server;
 use actix_service::boxed::{self, BoxService};
 use actix_service::{Service, ServiceFactory, fn_factory, fn_service};
 use actix_tls::accept::rustls_0_23::{Acceptor, AcceptorService, TlsStream};
@@ -46,13 +46,12 @@ pub(crate) fn serve(
             async move {
                 let worker = Rc::new(Worker::new(&gateway));
                 let told = Rc::clone(&worker);
-                let signal = stopping.clone();
                 rt::spawn(async move {
-                    signal.notified().await;
+                    stopping.notified().await;
                     told.stop();
                     connection::stop();
                 });
-                let accept = Rc::new(Accept::new(worker, bounds, tls, stopping).await?);
+                let accept = Rc::new(Accept::new(worker, bounds, tls).await?);
                 Ok::<_, ()>(fn_service(move |stream| {
                     let accept = Rc::clone(&accept);
                     async move {
@@ -82,19 +81,14 @@ struct Secure {
 }
 
 impl Accept {
-    async fn new(
-        worker: Rc<Worker>,
-        bounds: Bounds,
-        tls: Option<ServerConfig>,
-        stopping: GracefulShutdownSignal,
-    ) -> Result<Self, ()> {
+    async fn new(worker: Rc<Worker>, bounds: Bounds, tls: Option<ServerConfig>) -> Result<Self, ()> {
         let secure = match tls {
             None => None,
             Some(tls) => {
                 let mut acceptor = Acceptor::new(tls);
                 acceptor.set_handshake_timeout(bounds.header);
                 let handshake = ServiceFactory::<TcpStream>::new_service(&acceptor, ()).await?;
-                let http2 = http2(Rc::clone(&worker), bounds, stopping);
+                let http2 = http2(Rc::clone(&worker), bounds);
                 let http2 = boxed::service(http2.new_service(()).await?);
                 Some(Secure { handshake, http2 })
             }
@@ -129,7 +123,6 @@ impl Accept {
 fn http2(
     worker: Rc<Worker>,
     bounds: Bounds,
-    stopping: GracefulShutdownSignal,
 ) -> impl ServiceFactory<
     (Tls, Option<SocketAddr>),
     Config = (),
@@ -139,12 +132,7 @@ fn http2(
     Service: 'static,
     Future: 'static,
 > {
-    let stopped = move || {
-        let stopping = stopping.clone();
-        async move { stopping.notified().await }
-    };
     HttpService::build()
-        .graceful_shutdown_signal(stopped)
         .keep_alive(bounds.keep_alive)
         .client_request_timeout(bounds.header)
         .client_disconnect_timeout(LINGER)

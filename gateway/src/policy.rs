@@ -1,9 +1,9 @@
 //! What a caller whose token is good must have besides, to get through a route.
 
 use actix_web::http::header::WWW_AUTHENTICATE;
-use portcullis_client::Claims;
 use service_kit::Problem;
 
+use crate::identity::Identity;
 use crate::routes::Route;
 
 /// Why a caller is turned away.
@@ -30,12 +30,12 @@ impl From<Denied> for Problem {
     }
 }
 
-/// Whether `claims` have every scope and one of the roles that `route` asks for.
-pub(crate) fn check(route: &Route, claims: &Claims) -> Result<(), Denied> {
-    if !route.scopes.iter().all(|scope| claims.has_scope(scope)) {
+/// Whether `caller` has every scope and one of the roles that `route` asks for.
+pub(crate) fn check(route: &Route, caller: &Identity) -> Result<(), Denied> {
+    if !route.scopes.iter().all(|scope| caller.has_scope(scope)) {
         return Err(Denied::Scope(route.scopes.clone()));
     }
-    if !(route.roles.is_empty() || route.roles.iter().any(|role| claims.has_role(role))) {
+    if !(route.roles.is_empty() || route.roles.iter().any(|role| caller.has_role(role))) {
         return Err(Denied::Role);
     }
     Ok(())

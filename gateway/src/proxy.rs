@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, BoxBody};
 use actix_web::http::StatusCode;
-use portcullis_client::Verifier;
 use service_kit::clock;
 
 use crate::admission::Caller;
@@ -17,6 +16,7 @@ use crate::error::ProxyError;
 use crate::events::Events;
 use crate::headers;
 use crate::http1::Fields;
+use crate::identity::Verifier;
 use crate::record::Record;
 use crate::routes::Route;
 use crate::tunnel::{self, Handshake};

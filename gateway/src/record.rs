@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
-use portcullis_client::Claims;
 use service_kit::{RequestId, clock};
 
 use crate::access_log::{Journal, Line};
@@ -21,6 +20,7 @@ use crate::client::{Answer, Content, Request};
 use crate::client_address::Arrival;
 use crate::config::Purpose;
 use crate::http1;
+use crate::identity::Identity;
 use crate::limits::{RouteLimits, Told, TooMany, Who};
 use crate::routes::Route;
 use crate::state::View;
@@ -40,7 +40,7 @@ pub(crate) struct Record {
     pub(crate) arrival: Arrival,
     pub(crate) id: RequestId,
     route: OnceCell<Arc<Route>>,
-    claims: OnceCell<Arc<Claims>>,
+    caller: OnceCell<Identity>,
     trace: OnceCell<Trace>,
     told: RefCell<Told>,
     code: Cell<&'static str>,
@@ -69,7 +69,7 @@ impl Record {
             request,
             view,
             route: OnceCell::new(),
-            claims: OnceCell::new(),
+            caller: OnceCell::new(),
             trace: OnceCell::new(),
             told: RefCell::default(),
             code: Cell::default(),
@@ -85,8 +85,8 @@ impl Record {
         let _ = self.route.set(Arc::clone(route));
     }
 
-    pub(crate) fn is_of(&self, claims: &Arc<Claims>) {
-        let _ = self.claims.set(Arc::clone(claims));
+    pub(crate) fn is_of(&self, caller: &Identity) {
+        let _ = self.caller.set(caller.clone());
     }
 
     /// Counts the request of `who` by the limits of its route.
@@ -178,7 +178,7 @@ impl Record {
         let received = self.trace.get().is_none().then(|| Trace::received(&request.fields));
         let target = self.target.borrow();
         let target = target.as_ref();
-        let claims = self.claims.get();
+        let caller = self.caller.get();
         self.journal.write(&Line {
             method: request.method.as_str(),
             path: request.path(),
@@ -192,8 +192,8 @@ impl Record {
             upstream_took: self.upstream_took.get(),
             received: self.progress.get().map_or(0, |progress| progress.bytes()),
             sent,
-            user_id: claims.map_or("", |claims| &claims.sub),
-            session_id: claims.and_then(|claims| claims.sid.as_deref()).unwrap_or(""),
+            user_id: caller.map_or("", Identity::user_id),
+            session_id: caller.map_or("", Identity::session_id),
             request_id: self.id.as_str(),
             client: self.arrival.client,
             trace_id: self

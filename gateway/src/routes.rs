@@ -101,28 +101,30 @@ fn purpose(route: &RouteConfig) -> Purpose {
     built_in.map_or(Purpose::Service, |(_, _, _, purpose, _)| *purpose)
 }
 
-/// Where a request goes and what it must satisfy.
+/// Where a request goes and what it must satisfy. In this order: with many routes, what a request has to look at is what costs
+/// it, and what only some look at comes last.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Route {
-    /// The path prefix: what logs call the route.
-    pub(crate) name: String,
+    pub(crate) auth: Auth,
+    pub(crate) stale: Stale,
+    pub(crate) purpose: Purpose,
+    pub(crate) strip_prefix: bool,
+    pub(crate) tally: Arc<Tally>,
     /// The place of the upstream among those of the configuration, in the order of their names; `None` where the gateway
     /// itself answers.
     pub(crate) upstream: Option<usize>,
-    pub(crate) auth: Auth,
-    pub(crate) scopes: Vec<String>,
-    pub(crate) roles: Vec<String>,
-    pub(crate) stale: Stale,
-    pub(crate) body_limit: u64,
     pub(crate) timeout: Duration,
-    pub(crate) strip_prefix: bool,
-    /// The origins whose pages may read answers, instead of the gateway's.
-    pub(crate) origins: Option<Vec<String>>,
     pub(crate) request_rules: header_rules::Compiled,
     pub(crate) response_rules: header_rules::Compiled,
-    pub(crate) purpose: Purpose,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) roles: Vec<String>,
     pub(crate) limits: RouteLimits,
-    pub(crate) tally: Tally,
+    pub(crate) body_limit: u64,
+    /// The path prefix: what logs call the route.
+    pub(crate) name: String,
+    /// The origins whose pages may read answers, instead of the gateway's.
+    pub(crate) origins: Option<Vec<String>>,
 }
 
 /// What a look-up found.
@@ -146,9 +148,10 @@ type Map<Value> = HashMap<Box<str>, Value, foldhash::fast::RandomState>;
 
 #[derive(Debug, Default)]
 struct Node {
-    children: Map<Node>,
-    by_host: Map<ByMethod>,
     any_host: Option<ByMethod>,
+    /// Most nodes have none.
+    by_host: Option<Box<Map<ByMethod>>>,
+    children: Option<Box<Map<Node>>>,
 }
 
 /// All routes, compiled.
@@ -197,12 +200,12 @@ impl Table {
         });
         let mut node = &mut self.root;
         for segment in path::segments(&key.path) {
-            node = node.children.entry(segment.into()).or_default();
+            node = node.children.get_or_insert_default().entry(segment.into()).or_default();
         }
         let by_method = match key.host {
             Some(host) => {
                 self.names_hosts = true;
-                node.by_host.entry(host.into()).or_default()
+                node.by_host.get_or_insert_default().entry(host.into()).or_default()
             }
             None => node.any_host.get_or_insert_default(),
         };
@@ -241,7 +244,7 @@ impl Table {
         let mut node = &self.root;
         let mut best = node.candidates(&host);
         for segment in path::segments(path) {
-            match node.children.get(segment) {
+            match node.children.as_ref().and_then(|children| children.get(segment)) {
                 None => break,
                 Some(child) => node = child,
             }
@@ -261,11 +264,7 @@ type Candidates<'a> = (Option<&'a ByMethod>, Option<&'a ByMethod>);
 
 impl Node {
     fn candidates(&self, host: &str) -> Option<Candidates<'_>> {
-        let named = if self.by_host.is_empty() {
-            None
-        } else {
-            self.by_host.get(host)
-        };
+        let named = self.by_host.as_ref().and_then(|by_host| by_host.get(host));
         let any = self.any_host.as_ref();
         (named.is_some() || any.is_some()).then_some((named, any))
     }

@@ -8,7 +8,6 @@ use std::time::Duration;
 use actix_web::http::{Method, StatusCode};
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
-use portcullis_client::Verifier;
 use service_kit::{Clock, Problem, edge};
 
 use crate::access_log::{Journal, Sink};
@@ -16,6 +15,7 @@ use crate::client::{Answer, Payload, Request};
 use crate::config::{AccessLog, Purpose};
 use crate::error::ProxyError;
 use crate::events::Events;
+use crate::identity::Verifier;
 use crate::limits::Who;
 use crate::proxy::Passage;
 use crate::record::{Record, Unanswered, Watched};
@@ -26,7 +26,7 @@ use crate::tunnel::Handshake;
 use crate::web_app::WebApp;
 use crate::{admission, cookie, cors, headers, path, policy};
 
-/// The largest head of a request that is taken, in bytes of names and values.
+/// The largest fields of a request that are taken over HTTP/2, in bytes; those of HTTP/1.1 are refused where they are read.
 const HEADERS: usize = 64 * 1024;
 /// How much of a body that is refused is read and thrown away, so that a client that is still sending hears the answer.
 const DRAIN: usize = 32 * 1024 * 1024;
@@ -99,7 +99,7 @@ impl Worker {
         let unanswered = Unanswered::new(record);
         let outcome = self.answer(payload, record).await;
         // Whoever said that it expects to hear something first is ready to hear this first.
-        if record.request.has_body() && !record.request.expects {
+        if outcome.is_err() && record.request.has_body() && !record.request.expects {
             drain(payload).await;
         }
         unanswered.answered();
@@ -162,9 +162,9 @@ impl Worker {
         let beside = handshake.as_ref().and_then(Handshake::token);
         let caller = admission::admit(&self.gateway.verifier, &route, &request.fields, beside).await?;
         if let Some(caller) = &caller {
-            record.is_of(&caller.claims);
-            record.ask(&route.limits, Who::User(&caller.claims.sub))?;
-            policy::check(&route, &caller.claims)?;
+            record.is_of(&caller.identity);
+            record.ask(&route.limits, Who::User(caller.identity.user_id()))?;
+            policy::check(&route, &caller.identity)?;
             if route.purpose == Purpose::Events {
                 let events = &self.gateway.events;
                 let answer = events.answer(&request.method, &route, path, &self.gateway.verifier, caller);

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 use crate::wire::FeedLine;
-use crate::{KeySet, TokenClient, TokenServiceError, Trust, Verifier, VerifierConfig};
+use crate::{Claims, KeySet, TokenClient, TokenServiceError, Trust, Verifier, VerifierConfig};
 
 /// Without a line for this long the connection is taken for dead; heartbeats come every second.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -33,17 +33,18 @@ pub struct FollowerConfig {
     pub verifier: VerifierConfig,
 }
 
-/// Keeps a [`Trust`] up to date in the background until it is dropped.
+/// Keeps a [`Trust`] up to date in the background until it is dropped. Its [`Verifier`] keeps the claims of tokens, or what is
+/// made of them.
 #[derive(Debug)]
-pub struct Follower {
+pub struct Follower<Kept = Arc<Claims>> {
     client: TokenClient,
     trust: Arc<Trust>,
     synced: watch::Receiver<bool>,
-    verifier: Arc<Verifier>,
+    verifier: Arc<Verifier<Kept>>,
     task: JoinHandle<()>,
 }
 
-impl Drop for Follower {
+impl<Kept> Drop for Follower<Kept> {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -55,6 +56,16 @@ impl Follower {
     /// # Errors
     /// When TLS cannot be set up on this machine.
     pub fn start(config: FollowerConfig, clock: Clock) -> anyhow::Result<Self> {
+        Self::start_keeping(config, clock)
+    }
+}
+
+impl<Kept: From<Claims> + Clone + Send + Sync + 'static> Follower<Kept> {
+    /// The same, where the verifier is to keep something else than the claims.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn start_keeping(config: FollowerConfig, clock: Clock) -> anyhow::Result<Self> {
         let client = TokenClient::new(config.token_url, &config.client_id, config.client_secret)?;
         let trust = Arc::new(Trust::default());
         show(&config.client_id, &trust);
@@ -64,7 +75,7 @@ impl Follower {
             client: client.clone(),
             last: Arc::default(),
         };
-        let verifier = Arc::new(Verifier::new(config.verifier, Arc::clone(&trust), clock).with_fetcher(fetcher));
+        let verifier = Arc::new(Verifier::keeping(config.verifier, Arc::clone(&trust), clock).with_fetcher(fetcher));
         Ok(Self {
             client,
             trust,
@@ -76,7 +87,7 @@ impl Follower {
 
     /// The verifier of what this follower knows.
     #[must_use]
-    pub fn verifier(&self) -> Arc<Verifier> {
+    pub fn verifier(&self) -> Arc<Verifier<Kept>> {
         Arc::clone(&self.verifier)
     }
 

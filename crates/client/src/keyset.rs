@@ -1,29 +1,18 @@
 //! The token service's public keys, parsed once.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::LazyLock;
 
 use jsonwebtoken::jwk::{JwkSet, KeyAlgorithm};
 use jsonwebtoken::{Algorithm, DecodingKey};
+
+use crate::mark::Mark;
 
 /// Keys by id, each pinned to the one algorithm it may verify (RFC 8725 section 3.1).
 #[derive(Clone, Default)]
 pub struct KeySet {
     keys: HashMap<String, (Algorithm, DecodingKey)>,
     /// The marks of their ids, in order.
-    marks: Vec<KeyMark>,
-}
-
-/// What stands for a key's id where each of many tokens refers to one: a hash, with a secret of this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct KeyMark(u64);
-
-impl KeyMark {
-    pub(crate) fn of(kid: &str) -> Self {
-        static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-        Self(SECRET.hash_one(kid))
-    }
+    marks: Vec<Mark>,
 }
 
 impl std::fmt::Debug for KeySet {
@@ -49,7 +38,7 @@ impl KeySet {
             ))
         });
         let keys: HashMap<_, _> = keys.collect();
-        let mut marks: Vec<_> = keys.keys().map(|kid| KeyMark::of(kid)).collect();
+        let mut marks: Vec<_> = keys.keys().map(|kid| Mark::of(kid)).collect();
         marks.sort_unstable();
         Self { keys, marks }
     }
@@ -61,7 +50,7 @@ impl KeySet {
     }
 
     /// Whether there is a key with the id of that mark.
-    pub(crate) fn has(&self, mark: KeyMark) -> bool {
+    pub(crate) fn has(&self, mark: Mark) -> bool {
         self.marks.binary_search(&mark).is_ok()
     }
 

@@ -75,6 +75,7 @@ mod error;
 mod follower;
 mod http;
 mod keyset;
+mod mark;
 mod requirement;
 mod revocation;
 mod service_token;

@@ -1,11 +1,15 @@
 //! The exact set of what is revoked and might still be presented.
 
+mod id;
 mod sessions;
+mod table;
 
 use std::collections::{BTreeMap, HashMap};
 
-use self::sessions::{Id, Sessions};
+use self::id::Id;
+use self::sessions::Sessions;
 
+use crate::mark::Mark;
 use crate::wire::{CLIENT_REVOCATION, Reason, Revocation, RevokedKind};
 use crate::{Claims, TokenType};
 
@@ -15,60 +19,100 @@ const SKEW_MS: i64 = 5000;
 /// How much of what has expired is forgotten in one step.
 const STEP: usize = 10_000;
 
-/// Revocations in memory: three look-ups answer for a token, however many there are.
+/// All that has to be known of a token to find out whether it is revoked. Short, and without anything elsewhere in memory:
+/// it is kept for each of very many tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Revocable {
+    token: Mark,
+    holder: Holder,
+}
+
+/// Whom the token was issued to.
+#[derive(Clone, Copy, Debug)]
+enum Holder {
+    User { session: Option<Id> },
+    Service { client: Mark, issued_at: i64 },
+}
+
+impl Revocable {
+    pub(crate) fn of(claims: &Claims) -> Self {
+        Self {
+            token: Mark::of(&claims.jti),
+            holder: match claims.token_type {
+                TokenType::Access => Holder::User {
+                    session: claims.sid.as_deref().map(Id::of),
+                },
+                TokenType::Service => Holder::Service {
+                    client: Mark::of(&claims.client_id),
+                    issued_at: claims.iat,
+                },
+            },
+        }
+    }
+
+    pub(crate) fn token_type(&self) -> TokenType {
+        match self.holder {
+            Holder::User { .. } => TokenType::Access,
+            Holder::Service { .. } => TokenType::Service,
+        }
+    }
+}
+
+/// Revocations in memory: two look-ups answer for a token, however many there are.
 #[derive(Debug, Default)]
 pub struct Revocations {
     sessions: Sessions,
-    /// Sessions whose ids are not like those that the token service makes.
-    named: HashMap<Box<str>, (Reason, i64)>,
-    tokens: HashMap<Box<str>, (Reason, i64)>,
-    clients: HashMap<Box<str>, (Reason, i64)>,
-    by_expiry: BTreeMap<i64, Vec<(RevokedKind, Box<str>)>>,
+    tokens: HashMap<Mark, (Reason, i64)>,
+    clients: HashMap<Mark, (Reason, i64)>,
+    by_expiry: BTreeMap<i64, Vec<(Kind, Mark)>>,
+}
+
+/// Of what there are few.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Token,
+    Client,
 }
 
 impl Revocations {
-    fn of_kind(&mut self, kind: RevokedKind) -> &mut HashMap<Box<str>, (Reason, i64)> {
+    fn of_kind(&mut self, kind: Kind) -> &mut HashMap<Mark, (Reason, i64)> {
         match kind {
-            RevokedKind::Session => &mut self.named,
-            RevokedKind::Token => &mut self.tokens,
-            RevokedKind::Client => &mut self.clients,
+            Kind::Token => &mut self.tokens,
+            Kind::Client => &mut self.clients,
         }
     }
 
     /// Adds one. Adding it again changes nothing, except that it lives as long as the longer of the two.
     pub fn add(&mut self, revocation: &Revocation) {
-        if let (RevokedKind::Session, Some(id)) = (revocation.kind, Id::read(&revocation.id)) {
-            self.sessions.add(id, revocation.reason, seconds(revocation.expires_at));
+        let Revocation {
+            id, reason, expires_at, ..
+        } = revocation;
+        let kind = match revocation.kind {
+            RevokedKind::Session => return self.sessions.add(Id::of(id), *reason, seconds(*expires_at)),
+            RevokedKind::Token => Kind::Token,
+            RevokedKind::Client => Kind::Client,
+        };
+        let (mark, entries) = (Mark::of(id), self.of_kind(kind));
+        if entries.get(&mark).is_some_and(|(_, known)| known >= expires_at) {
             return;
         }
-        let id: Box<str> = revocation.id.as_str().into();
-        let entries = self.of_kind(revocation.kind);
-        if entries
-            .get(&id)
-            .is_some_and(|(_, expires_at)| *expires_at >= revocation.expires_at)
-        {
-            return;
-        }
-        entries.insert(id.clone(), (revocation.reason, revocation.expires_at));
-        self.by_expiry
-            .entry(revocation.expires_at)
-            .or_default()
-            .push((revocation.kind, id));
+        entries.insert(mark, (*reason, *expires_at));
+        self.by_expiry.entry(*expires_at).or_default().push((kind, mark));
     }
 
     /// Forgets what expired before `now_ms` (a session: up to a second later), but no more than does not take long. Gives
     /// whether there may be more.
     pub fn sweep(&mut self, now_ms: i64) -> bool {
         while let Some(entry) = self.by_expiry.first_entry().filter(|entry| *entry.key() < now_ms) {
-            let (expired_at, ids) = entry.remove_entry();
-            for (kind, id) in ids {
+            let (expired_at, marks) = entry.remove_entry();
+            for (kind, mark) in marks {
                 let entries = self.of_kind(kind);
                 // A longer-lived entry may have taken the place of this one.
                 if entries
-                    .get(&id)
+                    .get(&mark)
                     .is_some_and(|(_, expires_at)| *expires_at == expired_at)
                 {
-                    entries.remove(&id);
+                    entries.remove(&mark);
                 }
             }
         }
@@ -78,36 +122,29 @@ impl Revocations {
     /// Why the token with these claims is revoked, if it is.
     #[must_use]
     pub fn find(&self, claims: &Claims) -> Option<Reason> {
-        let session = claims.sid.as_deref().and_then(|sid| self.of_session(sid));
-        session.or_else(|| {
-            let token = self.tokens.get(claims.jti.as_str());
-            token.or_else(|| self.of_client(claims)).map(|(reason, _)| *reason)
-        })
+        self.of(&Revocable::of(claims))
     }
 
-    fn of_session(&self, sid: &str) -> Option<Reason> {
-        if self.sessions.len() > 0
-            && let Some(id) = Id::read(sid)
-        {
-            return self.sessions.find(&id);
-        }
-        self.named.get(sid).map(|(reason, _)| *reason)
+    /// Why this token is revoked, if it is.
+    pub(crate) fn of(&self, token: &Revocable) -> Option<Reason> {
+        let of_holder = match token.holder {
+            Holder::User { session } => session.and_then(|id| self.sessions.find(&id)),
+            Holder::Service { client, issued_at } => self.of_client(client, issued_at),
+        };
+        of_holder.or_else(|| self.tokens.get(&token.token).map(|(reason, _)| *reason))
     }
 
-    fn of_client(&self, claims: &Claims) -> Option<&(Reason, i64)> {
-        if claims.token_type != TokenType::Service {
-            return None;
-        }
+    fn of_client(&self, client: Mark, issued_at: i64) -> Option<Reason> {
         let lasts = i64::try_from(CLIENT_REVOCATION.as_millis()).unwrap_or(i64::MAX);
-        let revocation = self.clients.get(claims.client_id.as_str())?;
-        let made_at = revocation.1.saturating_sub(lasts);
-        (claims.iat.saturating_mul(1000) <= made_at.saturating_add(SKEW_MS)).then_some(revocation)
+        let (reason, expires_at) = self.clients.get(&client)?;
+        let made_at = expires_at.saturating_sub(lasts);
+        (issued_at.saturating_mul(1000) <= made_at.saturating_add(SKEW_MS)).then_some(*reason)
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.sessions.len() + self.named.len() + self.tokens.len() + self.clients.len()
+        self.sessions.len() + self.tokens.len() + self.clients.len()
     }
 
     /// Whether there are none.
@@ -195,7 +232,8 @@ mod tests {
             revocations.add(&session(revoked, 1_800_000_000_001));
             revocations.sweep(1_800_000_000_000);
             for id in ids {
-                assert_eq!(revocations.of_session(id).is_some(), id == revoked, "{revoked} {id}");
+                let found = revocations.sessions.find(&Id::of(id));
+                assert_eq!(found.is_some(), id == revoked, "{revoked} {id}");
             }
         }
     }

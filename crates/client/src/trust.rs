@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use service_kit::clock;
 
+use crate::revocation::Revocable;
 use crate::watch::Watchers;
 use crate::wire::{Reason, Revocation};
 use crate::{Claims, KeySet, Revocations};
@@ -87,6 +88,14 @@ impl Trust {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .find(claims)
+    }
+
+    /// Why this token is revoked, if it is.
+    pub(crate) fn revocation_of(&self, token: &Revocable) -> Option<Reason> {
+        self.revocations
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .of(token)
     }
 
     /// Notes that everything up to now is known, and forgets what expired before `now_ms`.

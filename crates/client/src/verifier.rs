@@ -1,6 +1,8 @@
 //! Deciding whether a bearer token is good, without asking anyone (RFC 9068 section 4, RFC 8725).
 
+use std::num::NonZero;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -14,7 +16,8 @@ use service_kit::Clock;
 
 use crate::compact::Compact;
 use crate::follower::KeyFetcher;
-use crate::keyset::KeyMark;
+use crate::mark::Mark;
+use crate::revocation::Revocable;
 use crate::wire::LONGEST_TOKEN;
 use crate::{Claims, TokenError, TokenType, Trust, Watch};
 
@@ -34,7 +37,8 @@ pub struct VerifierConfig {
     pub leeway: Duration,
     /// How long after the last news from the token service tokens are still accepted.
     pub max_staleness: Duration,
-    /// How many verified tokens are remembered, so that a signature is checked once a token and not once a request.
+    /// How many verified tokens are remembered (by chance some more), so that a signature is checked once a token and not once
+    /// a request.
     pub cache_size: usize,
 }
 
@@ -56,23 +60,31 @@ impl VerifierConfig {
 /// A token whose signature was checked. As little as possible, and as close together: with many of them the memory that a
 /// request has to look at is what costs it.
 #[derive(Clone)]
-struct Verified {
-    key: KeyMark,
-    claims: Arc<Claims>,
+struct Verified<Kept> {
+    key: Mark,
+    /// From when it is good, in seconds since the epoch.
+    from: i64,
+    /// When it expires.
+    until: i64,
+    revocable: Revocable,
+    kept: Kept,
 }
 
 /// Checks tokens against a [`Trust`]. Cheap to share; every method may be called from any thread.
-pub struct Verifier {
+///
+/// Of each token that was found good it remembers, and gives to whoever shows it again, what `Kept` makes of its claims: all of
+/// them, unless somebody knows that less will do.
+pub struct Verifier<Kept = Arc<Claims>> {
     config: VerifierConfig,
     clock: Clock,
     trust: Arc<Trust>,
     fetcher: Option<KeyFetcher>,
-    verified: Cache<[u8; digest::SHA256_OUTPUT_LEN], Verified, UnitWeighter, RandomState>,
+    verified: Cache<[u8; digest::SHA256_OUTPUT_LEN], Verified<Kept>, UnitWeighter, RandomState>,
     hits: Counter,
     misses: Counter,
 }
 
-impl std::fmt::Debug for Verifier {
+impl<Kept> std::fmt::Debug for Verifier<Kept> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Verifier")
@@ -85,10 +97,24 @@ impl Verifier {
     /// A verifier of what `trust` knows; whoever fills `trust` decides where that comes from.
     #[must_use]
     pub fn new(config: VerifierConfig, trust: Arc<Trust>, clock: Clock) -> Self {
-        let (size, weight) = (config.cache_size, config.cache_size.try_into().unwrap_or(u64::MAX));
+        Self::keeping(config, trust, clock)
+    }
+}
+
+impl<Kept> Verifier<Kept> {
+    pub(crate) fn trust(&self) -> &Trust {
+        &self.trust
+    }
+}
+
+impl<Kept: From<Claims> + Clone> Verifier<Kept> {
+    /// The same, where something else than the claims is to be kept.
+    #[must_use]
+    pub fn keeping(config: VerifierConfig, trust: Arc<Trust>, clock: Clock) -> Self {
+        let room = room_for(config.cache_size);
         let verified = Cache::with(
-            size,
-            weight,
+            room,
+            room.try_into().unwrap_or(u64::MAX),
             UnitWeighter,
             RandomState::default(),
             DefaultLifecycle::default(),
@@ -113,22 +139,22 @@ impl Verifier {
         }
     }
 
-    /// The claims of a user's token that is good now, with revocations known to be fresh.
-    pub async fn user(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+    /// What is kept of a user's token that is good now, with revocations known to be fresh.
+    pub async fn user(&self, token: &str) -> Result<Kept, TokenError> {
         self.typed(token, TokenType::Access).await
     }
 
-    /// The claims of a service account's token that is good now, with revocations known to be fresh.
-    pub async fn service(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+    /// What is kept of a service account's token that is good now, with revocations known to be fresh.
+    pub async fn service(&self, token: &str) -> Result<Kept, TokenError> {
         self.typed(token, TokenType::Service).await
     }
 
-    async fn typed(&self, token: &str, wanted: TokenType) -> Result<Arc<Claims>, TokenError> {
-        let claims = self.verify(token, wanted).await?;
+    async fn typed(&self, token: &str, wanted: TokenType) -> Result<Kept, TokenError> {
+        let kept = self.verify(token, wanted).await?;
         if self.is_stale() {
             Err(TokenError::Stale)
         } else {
-            Ok(claims)
+            Ok(kept)
         }
     }
 
@@ -138,8 +164,8 @@ impl Verifier {
         self.trust.staleness().is_none_or(|age| age > self.config.max_staleness)
     }
 
-    /// The claims of a token that is good as far as is known; the caller asks [`Verifier::is_stale`] itself.
-    pub async fn verify(&self, token: &str, wanted: TokenType) -> Result<Arc<Claims>, TokenError> {
+    /// What is kept of a token that is good as far as is known; the caller asks [`Verifier::is_stale`] itself.
+    pub async fn verify(&self, token: &str, wanted: TokenType) -> Result<Kept, TokenError> {
         let mut outcome = self.verify_now(token);
         if let (Err(TokenError::UnknownKey), Some(fetcher)) = (&outcome, &self.fetcher) {
             let fetched = fetcher.fetch(&self.trust).await;
@@ -149,38 +175,36 @@ impl Verifier {
                 return Err(TokenError::KeysUnavailable);
             }
         }
-        let claims = match outcome {
+        let verified = match outcome {
             Err(TokenError::UnknownKey) if self.is_stale() => return Err(TokenError::Stale),
             outcome => outcome?,
         };
-        if claims.token_type == wanted {
-            Ok(claims)
+        if verified.revocable.token_type() == wanted {
+            Ok(verified.kept)
         } else {
             Err(TokenError::WrongType)
         }
     }
 
-    /// Watches over `token`, which was found good and has these `claims`, without costing anybody else anything.
+    /// Watches over `token`, which was found good, without costing anybody else anything.
     #[must_use]
-    pub fn watch(self: &Arc<Self>, token: &str, claims: &Arc<Claims>) -> Watch {
-        Watch::new(self, token, claims)
-    }
-
-    pub(crate) fn trust(&self) -> &Trust {
-        &self.trust
+    pub fn watch(self: &Arc<Self>, token: &str) -> Watch<Kept> {
+        Watch::new(self, token)
     }
 
     fn leeway(&self) -> i64 {
         i64::try_from(self.config.leeway.as_secs().min(60)).unwrap_or(0)
     }
 
-    /// How long a token with these claims may be used yet.
-    pub(crate) fn left(&self, claims: &Claims) -> Duration {
-        let end = claims.exp.saturating_add(self.leeway()).saturating_mul(1000);
-        Duration::from_millis(u64::try_from(end.saturating_sub(self.clock.now_ms())).unwrap_or(0))
+    /// How long `token`, if it is good, may be used yet.
+    pub(crate) fn left(&self, token: &str) -> Result<Duration, TokenError> {
+        let until = self.verify_now(token)?.until;
+        let end = until.saturating_add(self.leeway()).saturating_mul(1000);
+        let left = end.saturating_sub(self.clock.now_ms());
+        Ok(Duration::from_millis(u64::try_from(left).unwrap_or(0)))
     }
 
-    pub(crate) fn verify_now(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+    fn verify_now(&self, token: &str) -> Result<Verified<Kept>, TokenError> {
         if token.len() > MAX_TOKEN_LENGTH {
             return Err(INVALID);
         }
@@ -202,24 +226,23 @@ impl Verifier {
                 verified
             }
         };
-        let claims = verified.claims;
         let now = self.clock.now().as_second();
         let leeway = self.leeway();
-        if now >= claims.exp.saturating_add(leeway) {
+        if now >= verified.until.saturating_add(leeway) {
             self.verified.remove(&key);
             return Err(TokenError::Expired);
         }
-        if now < claims.nbf.unwrap_or(claims.iat).max(claims.iat).saturating_sub(leeway) {
+        if now < verified.from.saturating_sub(leeway) {
             return Err(TokenError::Invalid("Token is not yet valid"));
         }
-        match self.trust.revoked(&claims) {
+        match self.trust.revocation_of(&verified.revocable) {
             Some(reason) => Err(TokenError::Revoked(reason)),
-            None => Ok(claims),
+            None => Ok(verified),
         }
     }
 
     /// Everything about a token that does not change with time.
-    fn verify_signature(&self, token: &str) -> Result<Verified, TokenError> {
+    fn verify_signature(&self, token: &str) -> Result<Verified<Kept>, TokenError> {
         let compact = Compact::read(token).ok_or(INVALID)?;
         let keys = self.trust.keys();
         let (algorithm, key) = keys.get(&compact.kid).ok_or(TokenError::UnknownKey)?;
@@ -248,10 +271,21 @@ impl Verifier {
             return Err(INVALID);
         }
         Ok(Verified {
-            key: KeyMark::of(&compact.kid),
-            claims: Arc::new(claims),
+            key: Mark::of(&compact.kid),
+            from: claims.nbf.unwrap_or(claims.iat).max(claims.iat),
+            until: claims.exp,
+            revocable: Revocable::of(&claims),
+            kept: claims.into(),
         })
     }
+}
+
+/// How much room the cache has to have so that it holds `tokens`. It is made of parts, four a core, each with a lock and a limit
+/// of its own, and chance gives some of them more tokens than others: so each has room for six standard deviations more.
+fn room_for(tokens: usize) -> usize {
+    let parts = available_parallelism().map_or(1, NonZero::get).saturating_mul(4);
+    let spare = tokens.saturating_mul(parts.next_power_of_two()).isqrt();
+    tokens.saturating_add(spare.saturating_mul(6))
 }
 
 /// Whether the claims go together as in the tokens that are issued. A token that lived longer than those would outlive its
@@ -267,4 +301,51 @@ fn is_ours(claims: &Claims) -> bool {
         }
         // Readers go by the one or by the other.
         && claims.user_id.as_ref().is_none_or(|id| *id == claims.sub)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone)]
+    struct Nothing;
+
+    impl From<Claims> for Nothing {
+        fn from(_: Claims) -> Self {
+            Self
+        }
+    }
+
+    #[test]
+    fn as_many_tokens_as_are_configured_are_remembered_and_not_many_more() {
+        const TOKENS: u64 = 20_000;
+        let config = VerifierConfig {
+            cache_size: usize::try_from(TOKENS).unwrap(),
+            ..VerifierConfig::new("issuer", "audience")
+        };
+        let verifier = Verifier::<Nothing>::keeping(config, Arc::default(), Clock::standing());
+        let key = |number: u64| {
+            let mut key = [0; digest::SHA256_OUTPUT_LEN];
+            key.copy_from_slice(digest::digest(&digest::SHA256, &number.to_be_bytes()).as_ref());
+            key
+        };
+        let remember = |number| {
+            let claims = serde_json::json!({"token_type": "access", "iss": "i", "sub": "s", "aud": "a", "client_id": "c",
+                "iat": 1, "exp": 2, "jti": "j", "sid": "s"});
+            let remembered = Verified {
+                key: Mark::of("key"),
+                from: 1,
+                until: 2,
+                revocable: Revocable::of(&serde_json::from_value(claims).unwrap()),
+                kept: Nothing,
+            };
+            verifier.verified.insert(key(number), remembered);
+        };
+        (0..TOKENS).for_each(remember);
+        assert!((0..TOKENS).all(|number| verifier.verified.get(&key(number)).is_some()));
+        (TOKENS..3 * TOKENS).for_each(remember);
+        let room = room_for(20_000);
+        assert!(verifier.verified.len() <= room + 64 && room < 30_000, "{room}");
+        assert_eq!(size_of::<Verified<Nothing>>(), 64);
+    }
 }

@@ -1,11 +1,14 @@
 //! Hearing at once that a token is no longer good: for what was opened with it and goes on, such as a stream.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::Notify;
 
+use crate::compact::Compact;
 use crate::{Claims, TokenError, TokenType, Verifier};
 
 /// At least this often it is looked, without any news, whether the token is still good: the clock may have been set.
@@ -54,62 +57,73 @@ impl Watchers {
 }
 
 /// Watches over one token that was good when this was made; see [`Verifier::watch`].
-#[derive(Debug)]
-pub struct Watch {
-    verifier: Arc<Verifier>,
+pub struct Watch<Kept = Arc<Claims>> {
+    verifier: Arc<Verifier<Kept>>,
     token: Box<str>,
-    claims: Arc<Claims>,
+    /// What a revocation of the token may be of.
+    ids: Vec<Box<str>>,
     news: Arc<Notify>,
     /// How long it goes by what it knows.
     look: Duration,
 }
 
-impl Watch {
-    pub(crate) fn new(verifier: &Arc<Verifier>, token: &str, claims: &Arc<Claims>) -> Self {
+impl<Kept> fmt::Debug for Watch<Kept> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Watch")
+            .field("ids", &self.ids)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<Kept> Watch<Kept> {
+    pub(crate) fn new(verifier: &Arc<Verifier<Kept>>, token: &str) -> Self {
         let news = Arc::default();
-        for id in ids(claims) {
+        let ids = ids(token);
+        for id in &ids {
             verifier.trust().watchers().add(id, &news);
         }
         Self {
             verifier: Arc::clone(verifier),
             token: token.into(),
-            claims: Arc::clone(claims),
+            ids,
             news,
             look: LOOK,
         }
     }
+}
 
+impl<Kept: From<Claims> + Clone> Watch<Kept> {
     /// Waits until the token is no longer good, and says why: at once when it is revoked or its key is dropped, and when it
     /// expires. May be given up and asked again.
     pub async fn ended(&self) -> TokenError {
         loop {
             // Whatever is revoked after this has been looked at leaves a permit to go on.
-            if let Err(error) = self.verifier.verify_now(&self.token) {
-                return error;
-            }
-            let left = self.verifier.left(&self.claims).min(self.look);
+            let left = match self.verifier.left(&self.token) {
+                Ok(left) => left.min(self.look),
+                Err(error) => return error,
+            };
             let _ = tokio::time::timeout(left, self.news.notified()).await;
         }
     }
 }
 
-impl Drop for Watch {
+impl<Kept> Drop for Watch<Kept> {
     fn drop(&mut self) {
-        for id in ids(&self.claims) {
+        for id in &self.ids {
             self.verifier.trust().watchers().remove(id, &self.news);
         }
     }
 }
 
-/// What a revocation of a token with these claims may be of.
-fn ids(claims: &Claims) -> impl Iterator<Item = &str> {
-    let client = (claims.token_type == TokenType::Service).then_some(claims.client_id.as_str());
-    claims
-        .sid
-        .as_deref()
-        .into_iter()
-        .chain([claims.jti.as_str()])
-        .chain(client)
+/// What a revocation of `token` may be of. One that cannot be read is not good either, and nobody waits for its end.
+fn ids(token: &str) -> Vec<Box<str>> {
+    let payload = Compact::read(token).and_then(|compact| compact.payload());
+    let claims = payload.and_then(|members| serde_json::from_value::<Claims>(Value::Object(members)).ok());
+    let Some(claims) = claims else { return Vec::new() };
+    let client = (claims.token_type == TokenType::Service).then_some(claims.client_id);
+    let ids = claims.sid.into_iter().chain([claims.jti]).chain(client);
+    ids.map(String::into_boxed_str).collect()
 }
 
 #[cfg(test)]
@@ -161,8 +175,8 @@ mod tests {
             header.typ = Some("at+jwt".to_owned());
             header.kid = Some("key".to_owned());
             let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ed_der(PRIVATE)).unwrap();
-            let claims = self.verifier.verify(&token, TokenType::Access).await.unwrap();
-            self.verifier.watch(&token, &claims)
+            self.verifier.verify(&token, TokenType::Access).await.unwrap();
+            self.verifier.watch(&token)
         }
 
         fn revoke(&self, kind: RevokedKind, id: &str) {

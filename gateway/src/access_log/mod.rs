@@ -26,7 +26,7 @@ pub(crate) struct Journal {
     clock: Clock,
     scratch: RefCell<Scratch>,
     /// The numbers of what takes no route.
-    pub(crate) rest: Tally,
+    pub(crate) rest: Arc<Tally>,
     /// How many requests the worker is at.
     pub(crate) busy: Arc<Busy>,
 }

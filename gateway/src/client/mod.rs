@@ -15,11 +15,11 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use actix_web::body::{BodySize, to_bytes};
 use actix_web::http::{Method, StatusCode};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use service_kit::{Problem, RequestId};
 use tokio::io::AsyncWrite;
 
@@ -38,8 +38,10 @@ use crate::serve::{Worker, serve};
 
 /// How much of further requests is read while one is worked on.
 const AHEAD: usize = 16 * 1024;
-/// How much of what a client goes on to send is thrown away once it has its last answer.
-const LINGERED: usize = 4 * 1024 * 1024;
+/// How much of what is no request is read and thrown away, so that whoever sends it hears the answer.
+const REFUSED: usize = 4 * 1024 * 1024;
+/// How many empty lines may stand before a request; old clients send one behind a body.
+const EMPTY_LINES: u32 = 16;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 thread_local! {
@@ -52,9 +54,24 @@ pub(crate) struct Client {
     stream: RefCell<Stream>,
     incoming: RefCell<Incoming>,
     /// Whether the client waits for a word before it sends the body of its request.
-    expects: Cell<bool>,
+    word: Cell<Word>,
+    /// Which request it is at: a body that outlived its own must not read another's.
+    turn: Cell<u64>,
+    /// Whoever listens for the client's end once a body that somebody else reads is over.
+    listener: Cell<Option<Waker>>,
     peer: Option<SocketAddr>,
     is_secure: bool,
+}
+
+/// The word that a client waits for (RFC 9110 section 10.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    /// It waits for none, or has it.
+    Said,
+    /// So much of it was written.
+    Due(usize),
+    /// It was written, and may be on the way still.
+    Written,
 }
 
 /// What a connection brings next.
@@ -71,6 +88,8 @@ enum Sent {
     Persists,
     /// All of it.
     Whole,
+    /// All of it, and all that was said after it in another protocol.
+    Switched,
     /// Not all of it, as can be seen from what there is.
     Broken,
     /// Not all of it, as can be seen only from how the connection ends.
@@ -85,7 +104,9 @@ pub(crate) async fn attend(worker: Rc<Worker>, stream: Stream, peer: Option<Sock
         is_secure: matches!(stream, Stream::Secure(_)),
         stream: RefCell::new(stream),
         incoming: RefCell::new(Incoming::new()),
-        expects: Cell::new(false),
+        word: Cell::new(Word::Said),
+        turn: Cell::new(0),
+        listener: Cell::new(None),
         peer,
     });
     loop {
@@ -93,15 +114,17 @@ pub(crate) async fn attend(worker: Rc<Worker>, stream: Stream, peer: Option<Sock
             Next::Request(request) => request,
             Next::Bad(bad) => {
                 client.refuse(&worker, bad).await;
-                break client.linger().await;
+                break client.linger(REFUSED).await;
             }
-            Next::End => break,
+            Next::End => break client.say_goodbye().await,
         };
         connection.is_busy();
         let sent = client.serve(&worker, request).await;
         match sent {
-            Sent::Persists => connection.waits(),
-            Sent::Whole => break client.linger().await,
+            Sent::Persists if !worker.is_stopping() => connection.waits(),
+            Sent::Persists | Sent::Whole => break client.linger(usize::MAX).await,
+            // Whoever spoke that protocol has heard the client out.
+            Sent::Switched => break client.linger(0).await,
             Sent::Torn => break client.tear(),
             Sent::Broken | Sent::Gone => break,
         }
@@ -113,10 +136,15 @@ pub(crate) async fn attend(worker: Rc<Worker>, stream: Stream, peer: Option<Sock
 impl Client {
     /// Waits for a whole head.
     async fn next(&self, connection: &Connection) -> Next {
-        let mut looked_at = 0;
+        let (mut looked_at, mut empty_lines) = (0, 0);
+        self.turn.set(self.turn.get() + 1);
         poll_fn(|cx| {
             loop {
                 let mut incoming = self.incoming.borrow_mut();
+                while incoming.bytes.starts_with(b"\r\n") && empty_lines < EMPTY_LINES {
+                    incoming.bytes.advance(2);
+                    empty_lines += 1;
+                }
                 if !incoming.bytes.is_empty() {
                     match Request::take(&mut incoming.bytes, looked_at, self.peer, self.is_secure) {
                         Ok(Some(request)) => {
@@ -126,7 +154,8 @@ impl Client {
                                 Framing::Open => Left::Chunks(Chunks::new()),
                             };
                             incoming.release();
-                            self.expects.set(request.expects && request.has_body());
+                            let waits = request.expects && request.has_body() && incoming.bytes.is_empty();
+                            self.word.set(if waits { Word::Due(0) } else { Word::Said });
                             return Poll::Ready(Next::Request(request));
                         }
                         Ok(None) => connection.has_begun(),
@@ -138,7 +167,9 @@ impl Client {
                 match ready!(read) {
                     Ok(1..) => {}
                     // Whoever looks after connections has ended it.
-                    Ok(0) if looked_at > 0 && connection.is_late() => return Poll::Ready(Next::Bad(BadRequest::Late)),
+                    Ok(0) | Err(_) if looked_at > 0 && connection.is_late() => {
+                        return Poll::Ready(Next::Bad(BadRequest::Late));
+                    }
                     Ok(0) | Err(_) => return Poll::Ready(Next::End),
                 }
             }
@@ -151,7 +182,7 @@ impl Client {
         let (is_head, is_current) = (request.method == Method::HEAD, request.is_current);
         let persists = request.persists;
         let payload = if request.has_body() || request.wants_upgrade {
-            Payload::First(Rc::clone(self))
+            Payload::First(Rc::clone(self), self.turn.get())
         } else {
             Payload::Nothing
         };
@@ -168,11 +199,16 @@ impl Client {
         };
         let is_switched = status == StatusCode::SWITCHING_PROTOCOLS;
         let is_read = is_switched || self.is_read(&body);
+        if matches!(self.word.replace(Word::Said), Word::Due(1..)) {
+            // An answer that begins in the middle of that word is none.
+            return Sent::Gone;
+        }
         let has_none = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let end = match body.size() {
             _ if is_switched => End::Connection,
             BodySize::None => End::Nothing,
-            BodySize::Sized(_) if status == StatusCode::NO_CONTENT => End::Nothing,
+            // RFC 9110 section 8.6: a length there is that of another answer, and stands among the fields.
+            BodySize::Sized(_) if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => End::Nothing,
             BodySize::Sized(length) => End::Length(length),
             BodySize::Stream if has_none => End::Nothing,
             BodySize::Stream if is_current => End::Chunks,
@@ -193,6 +229,7 @@ impl Client {
         FRONT.set(outgoing.into_front());
         match sent {
             Some(Ok(())) if persists => Sent::Persists,
+            Some(Ok(())) if is_switched => Sent::Switched,
             Some(Ok(())) => Sent::Whole,
             Some(Err(Stop::Body)) if end == End::Connection => Sent::Torn,
             Some(Err(Stop::Body)) => Sent::Broken,
@@ -215,16 +252,19 @@ impl Client {
         if !body.is_upstreams() {
             while let Ok(Some(_)) = incoming.take_piece() {}
         }
-        // Nobody is told any more that its body is wanted.
-        self.expects.set(false);
+        incoming.shrink();
         incoming.left == Left::Nothing
     }
 
     /// Comes when the client has left. Further requests that it has sent are kept, up to a size past which nothing is known.
     fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut incoming = self.incoming.borrow_mut();
-        // The body's reader finds out by itself.
-        while incoming.left == Left::Nothing && incoming.bytes.len() < AHEAD {
+        if incoming.left != Left::Nothing {
+            // The body's reader finds out by itself.
+            self.listener.set(Some(cx.waker().clone()));
+            return Poll::Pending;
+        }
+        while incoming.bytes.len() < AHEAD {
             let read = incoming.poll_read(cx, &mut *self.stream.borrow_mut(), u64::MAX);
             if !matches!(ready!(read), Ok(1..)) {
                 return Poll::Ready(());
@@ -234,20 +274,23 @@ impl Client {
     }
 
     /// Waits for the next piece of a request's body; `None` is its end.
-    fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
-        let mut incoming = self.incoming.borrow_mut();
-        let mut stream = self.stream.borrow_mut();
-        if self.expects.get() {
-            let written = ready!(Pin::new(&mut *stream).poll_write(cx, CONTINUE));
-            let flushed = Pin::new(&mut *stream).poll_flush(cx);
-            self.expects.set(false);
-            // There is room for it when all answers before it were taken.
-            if written.is_ok_and(|length| length < CONTINUE.len()) || matches!(flushed, Poll::Ready(Err(_))) {
-                return Poll::Ready(Some(Err(BrokenOff)));
-            }
+    fn poll_body(&self, cx: &mut Context<'_>, turn: u64) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+        if self.turn.get() != turn {
+            return Poll::Ready(Some(Err(BrokenOff)));
         }
+        let mut stream = self.stream.borrow_mut();
+        if ready!(self.poll_word(cx, &mut stream)).is_err() {
+            return Poll::Ready(Some(Err(BrokenOff)));
+        }
+        let mut incoming = self.incoming.borrow_mut();
         loop {
-            if let Some(piece) = incoming.take_piece().map_err(|_| BrokenOff)? {
+            let piece = incoming.take_piece().map_err(|_| BrokenOff)?;
+            if incoming.left == Left::Nothing
+                && let Some(listener) = self.listener.take()
+            {
+                listener.wake();
+            }
+            if let Some(piece) = piece {
                 return Poll::Ready(Some(Ok(piece)));
             }
             let most = incoming.wanted();
@@ -258,6 +301,27 @@ impl Client {
                 Ok(1..) => {}
                 Ok(0) if incoming.left == Left::All => incoming.left = Left::Nothing,
                 Ok(0) | Err(_) => return Poll::Ready(Some(Err(BrokenOff))),
+            }
+        }
+    }
+
+    /// Says the word that the client waits for, if it does.
+    fn poll_word(&self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<()>> {
+        loop {
+            match self.word.get() {
+                Word::Said => return Poll::Ready(Ok(())),
+                Word::Due(written) => {
+                    let length = ready!(Pin::new(&mut *stream).poll_write(cx, &CONTINUE[written..]))?;
+                    self.word.set(match written + length {
+                        _ if length == 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                        written if written < CONTINUE.len() => Word::Due(written),
+                        _ => Word::Written,
+                    });
+                }
+                Word::Written => {
+                    ready!(Pin::new(&mut *stream).poll_flush(cx))?;
+                    self.word.set(Word::Said);
+                }
             }
         }
     }
@@ -287,9 +351,20 @@ impl Client {
         let _ = tokio::time::timeout(LINGER, sending).await;
     }
 
-    /// Says that nothing more comes, and lets the client hear it: what it goes on to send would otherwise have the system
-    /// take back the end of the answer (RFC 9112 section 9.6).
-    async fn linger(&self) {
+    /// Says that nothing more comes, where that has to be said inside of TLS, too.
+    async fn say_goodbye(&self) {
+        if self.is_secure {
+            poll_fn(|cx| {
+                let _ = Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx);
+                Poll::Ready(())
+            })
+            .await;
+        }
+    }
+
+    /// Says that nothing more comes, and lets the client hear it: what it goes on to send, of which `most` bytes are read and
+    /// thrown away, would otherwise have the system take back the end of the answer (RFC 9112 section 9.6).
+    async fn linger(&self, most: usize) {
         let ending = async {
             poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)).await?;
             let read = |cx: &mut Context<'_>| {
@@ -298,7 +373,7 @@ impl Client {
                 incoming.poll_read(cx, &mut *self.stream.borrow_mut(), u64::MAX)
             };
             let mut lingered = 0;
-            while lingered < LINGERED {
+            while lingered < most {
                 match poll_fn(read).await? {
                     0 => break,
                     length => lingered += length,

@@ -15,8 +15,8 @@ use super::Client;
 pub(crate) enum Payload {
     #[default]
     Nothing,
-    /// Over HTTP/1.1.
-    First(Rc<Client>),
+    /// Over HTTP/1.1, behind the request that is so manieth.
+    First(Rc<Client>, u64),
     /// Over HTTP/2.
     Second(dev::Payload),
 }
@@ -34,7 +34,7 @@ impl Payload {
     /// The client's connection, if it is one of HTTP/1.1, and so for this request alone.
     pub(crate) fn client(&self) -> Option<&Rc<Client>> {
         match self {
-            Self::First(client) => Some(client),
+            Self::First(client, _) => Some(client),
             Self::Nothing | Self::Second(_) => None,
         }
     }
@@ -46,7 +46,7 @@ impl Stream for Payload {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match self.get_mut() {
             Self::Nothing => Poll::Ready(None),
-            Self::First(client) => client.poll_body(cx),
+            Self::First(client, turn) => client.poll_body(cx, *turn),
             Self::Second(payload) => Pin::new(payload).poll_next(cx).map_err(|_| BrokenOff),
         }
     }

@@ -78,6 +78,8 @@ pub(crate) struct Outgoing<B> {
     joins: bool,
     /// Whether the body has come to its end, or does not go on.
     ended: bool,
+    /// Whether it does not go on.
+    broke: bool,
     /// Whether any of it has left.
     left: bool,
 }
@@ -103,6 +105,7 @@ impl<B: Body> Outgoing<B> {
             in_chunks: false,
             joins,
             ended: true,
+            broke: false,
             left: false,
         }
     }
@@ -128,7 +131,7 @@ impl<B: Body> Outgoing<B> {
     /// Sends `body` after the head.
     pub(crate) fn begin(&mut self, body: B, in_chunks: bool) {
         self.in_chunks = in_chunks;
-        self.ended = body.is_over();
+        (self.ended, self.broke) = (body.is_over(), false);
         self.body = Some(body);
     }
 
@@ -171,8 +174,10 @@ impl<B: Body> Outgoing<B> {
                         self.take(piece);
                     }
                     Poll::Ready(Some(Err(_))) => {
-                        self.ended = true;
-                        return Poll::Ready(Err(Stop::Body));
+                        (self.ended, self.broke) = (true, true);
+                        if !self.joins {
+                            return Poll::Ready(Err(Stop::Body));
+                        }
                     }
                     Poll::Pending if self.is_empty() => {
                         // What is below may have kept some of it.
@@ -186,9 +191,10 @@ impl<B: Body> Outgoing<B> {
                 ready!(self.poll_write(cx, stream)).map_err(Stop::Io)?;
             }
             if self.ended {
+                // What came before it broke is written.
                 ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(Stop::Io)?;
                 self.body = None;
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(if self.broke { Err(Stop::Body) } else { Ok(()) });
             }
         }
     }
@@ -207,10 +213,9 @@ impl<B: Body> Outgoing<B> {
     }
 
     fn take(&mut self, piece: Bytes) {
-        if self.is_empty() {
-            self.front.clear();
-            self.written = 0;
-        }
+        // There is little of it, and what is gone takes no room.
+        self.front.drain(..self.written);
+        self.written = 0;
         // An empty chunk would be the last one.
         if self.in_chunks && !piece.is_empty() {
             // A vector takes everything.

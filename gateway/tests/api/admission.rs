@@ -9,7 +9,7 @@ use portcullis_client::wire::Reason;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::helpers::{TestApp, parse, route, spawn, spawn_unsynced, until};
+use crate::helpers::{TestApp, parse, route, spawn, spawn_unsynced, spawn_with, until};
 use crate::issuer::{Issuer, Key, claims};
 
 #[actix_web::test]
@@ -23,6 +23,30 @@ async fn a_user_with_a_good_token_reaches_the_service_which_learns_who_it_is() {
     assert_eq!(seen["headers"]["x-session-id"], json!(["session-7"]));
     assert_eq!(seen["headers"]["x-scope"], json!(["profile orders"]));
     assert_eq!(seen["headers"]["authorization"], json!([format!("Bearer {token}")]));
+}
+
+#[actix_web::test]
+async fn a_claim_that_no_header_can_hold_is_kept_from_the_service_and_counts_all_the_same() {
+    let app = spawn_with(|config| {
+        config.routes.push(route(
+            r#"{"path": "/odd", "upstream": "echo", "auth": "required", "roles": ["rôle"]}"#,
+        ));
+    })
+    .await;
+    let token = app.issuer.token_with(|claims| {
+        claims["sub"] = json!("7\r\nX-User-Roles: superuser");
+        claims["user_id"] = claims["sub"].clone();
+        claims["roles"] = json!(["rôle", "staff"]);
+    });
+    // When it is seen first, and when it is remembered.
+    for _ in 0..2 {
+        let (status, seen) = app.get_as("/odd", &token).await;
+        assert_eq!(status, 200);
+        assert_eq!(seen["headers"]["x-user-id"], Value::Null);
+        assert_eq!(seen["headers"]["x-user-roles"], Value::Null);
+        assert_eq!(seen["headers"]["x-session-id"], json!(["session-7"]));
+    }
+    assert_eq!(app.get_as("/odd", &app.token()).await.0, 403);
 }
 
 #[actix_web::test]

@@ -462,7 +462,14 @@ async fn an_answer_that_opens_nothing_is_passed_through_and_a_false_one_is_502()
     ] {
         let asking = async {
             let (mut stream, mut text) = ask_raw(&app, &head("/odd", "")).await;
-            stream.read_to_string(&mut text).await.unwrap();
+            // The connection is as good as any other.
+            let ends = |text: &str| text.ends_with(body) && (!body.is_empty() || text.ends_with('}'));
+            while !ends(&text) && !text.ends_with("\r\n0\r\n\r\n") {
+                let mut piece = [0; 1024];
+                let length = stream.read(&mut piece).await.unwrap();
+                assert_ne!(length, 0, "{text}");
+                text += std::str::from_utf8(&piece[..length]).unwrap();
+            }
             text
         };
         let serving = async {

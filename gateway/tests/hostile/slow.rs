@@ -147,7 +147,7 @@ async fn a_stream_of_headers_that_never_ends_is_taken_no_further_than_the_limit(
 }
 
 #[actix_web::test]
-async fn a_name_that_makes_the_library_panic_ends_its_own_connection_only() {
+async fn a_name_that_is_too_long_ends_its_own_connection_only() {
     let app = start().await;
     let mut waiting = TcpStream::connect(app.address).await.unwrap();
     waiting.write_all(b"GET /open HTTP/1.1\r\nHost: x\r\n").await.unwrap();

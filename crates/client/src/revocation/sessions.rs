@@ -1,51 +1,16 @@
 //! Which sessions have ended, in as little memory as goes: there may be a million.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::mem;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hashbrown::HashTable;
+use foldhash::quality::RandomState;
 
+use super::id::Id;
+use super::table::{Entry, ROOM, Table, short};
 use crate::wire::Reason;
 
-/// The length of a session id in bytes; as text it has 32 characters.
-const ID_LENGTH: usize = 24;
-const TEXT_LENGTH: usize = ID_LENGTH / 3 * 4;
-/// How many sessions a table has room for, in a thousand places.
-const ROOM: usize = 896;
 /// With how many in each the tables begin to be split in two: few enough that hardly one has more than it has room for.
 const FULL: usize = 780;
-
-/// A session id as the bytes that its text stands for. Of the characters and the length that are taken no two texts stand
-/// for the same bytes, so comparing these is comparing ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Id([u8; ID_LENGTH]);
-
-impl Id {
-    /// `None`: it is not such an id.
-    pub(super) fn read(text: &str) -> Option<Self> {
-        let mut id = [0; ID_LENGTH];
-        let whole = text.len() == TEXT_LENGTH && URL_SAFE_NO_PAD.decode_slice(text, &mut id) == Ok(ID_LENGTH);
-        whole.then_some(Self(id))
-    }
-}
-
-/// One session; 29 bytes, since nothing in it wants to be aligned.
-#[derive(Debug)]
-struct Entry {
-    id: Id,
-    expires_at: [u8; 4],
-    reason: Reason,
-}
-
-impl Entry {
-    fn expires_at(&self) -> u32 {
-        u32::from_ne_bytes(self.expires_at)
-    }
-}
-
 /// Sessions that have ended; times are seconds since the epoch.
 ///
 /// A set that doubles when it is full moves everything at once, while requests wait, and leaves the half that it had before
@@ -54,7 +19,7 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Sessions {
     hasher: RandomState,
-    tables: Vec<HashTable<Entry>>,
+    tables: Vec<Table>,
     /// The number of tables, rounded down to a power of two: of the first of them, those that have been split have their other
     /// half that much later.
     round: usize,
@@ -66,24 +31,13 @@ pub(super) struct Sessions {
 impl Default for Sessions {
     fn default() -> Self {
         Self {
-            hasher: RandomState::new(),
-            tables: vec![HashTable::with_capacity(ROOM)],
+            hasher: RandomState::default(),
+            tables: vec![Table::new()],
             round: 1,
             by_expiry: BTreeMap::new(),
             count: 0,
         }
     }
-}
-
-/// Where in its table a short hash is. A table goes by the lowest ten bits and by the highest seven; which table it is, is
-/// said by others.
-fn place(short: u32) -> u64 {
-    u64::from(short >> 22) | u64::from(short >> 15) << 57
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "it is a hash")]
-fn short(hasher: &RandomState, entry: &Id) -> u32 {
-    hasher.hash_one(entry) as u32
 }
 
 impl Sessions {
@@ -96,7 +50,7 @@ impl Sessions {
             expires_at: expires_at.to_ne_bytes(),
             reason,
         };
-        match self.tables[table].find_mut(place(short), |known| known.id == id) {
+        match self.tables[table].find_mut(short, &id) {
             Some(known) if known.expires_at() >= expires_at => return,
             Some(known) => *known = entry,
             None => {
@@ -123,11 +77,9 @@ impl Sessions {
         }
         for short in swept {
             let table = self.table_of(short);
-            let hasher = &self.hasher;
             // Of several with this hash each is named once; one that was given longer stays.
-            let expired = |entry: &Entry| entry.expires_at() < now && self::short(hasher, &entry.id) == short;
-            if let Ok(entry) = self.tables[table].find_entry(place(short), expired) {
-                entry.remove();
+            let expired = |entry: &Entry| entry.expires_at() < now;
+            if self.tables[table].remove(&self.hasher, short, expired) {
                 self.count -= 1;
                 if self.count < FULL / 4 * self.tables.len() {
                     self.join();
@@ -139,8 +91,11 @@ impl Sessions {
 
     /// Why it ended, if it did.
     pub(super) fn find(&self, id: &Id) -> Option<Reason> {
+        if self.count == 0 {
+            return None;
+        }
         let short = short(&self.hasher, id);
-        let found = self.tables[self.table_of(short)].find(place(short), |known| known.id == *id);
+        let found = self.tables[self.table_of(short)].find(short, id);
         found.map(|entry| entry.reason)
     }
 
@@ -155,20 +110,19 @@ impl Sessions {
     }
 
     fn insert(&mut self, table: usize, short: u32, entry: Entry) {
-        let places = &mut self.tables[table];
+        let places = &mut self.tables[table].entries;
         // A table counts the places of some that were removed as taken until it is made anew. By itself it would take that for
         // a lack of room, and double.
         if places.len() == places.capacity() && places.len() < ROOM {
-            let kept = mem::replace(places, HashTable::with_capacity(ROOM));
+            let kept = mem::replace(&mut self.tables[table], Table::new());
             self.insert_all(kept);
         }
-        let hasher = &self.hasher;
-        self.tables[table].insert_unique(place(short), entry, |entry| place(self::short(hasher, &entry.id)));
+        self.tables[table].insert(&self.hasher, short, entry);
     }
 
     /// Puts each where it belongs.
-    fn insert_all(&mut self, entries: HashTable<Entry>) {
-        for entry in entries {
+    fn insert_all(&mut self, table: Table) {
+        for entry in table.entries {
             let short = short(&self.hasher, &entry.id);
             self.insert(self.table_of(short), short, entry);
         }
@@ -177,8 +131,8 @@ impl Sessions {
     /// Makes two of the first table of this round that is whole.
     fn split(&mut self) {
         let whole = self.tables.len() - self.round;
-        self.tables.push(HashTable::with_capacity(ROOM));
-        let both = mem::replace(&mut self.tables[whole], HashTable::with_capacity(ROOM));
+        self.tables.push(Table::new());
+        let both = mem::replace(&mut self.tables[whole], Table::new());
         self.insert_all(both);
         if self.tables.len() == 2 * self.round {
             self.round *= 2;
@@ -194,6 +148,9 @@ impl Sessions {
             && let Some(last) = self.tables.pop()
         {
             self.insert_all(last);
+            if self.tables.len() < self.tables.capacity() / 4 {
+                self.tables.shrink_to(2 * self.tables.len());
+            }
         }
     }
 
@@ -205,7 +162,8 @@ impl Sessions {
     /// How many bytes it takes, of which the allocator may need some more.
     #[cfg(test)]
     fn memory(&self) -> usize {
-        let tables: usize = self.tables.iter().map(HashTable::allocation_size).sum();
+        let entries = self.tables.iter().map(|table| table.entries.allocation_size());
+        let tables = entries.sum::<usize>() + self.tables.capacity() * size_of::<Table>();
         let hashes: usize = self.by_expiry.values().map(Vec::capacity).sum();
         tables + hashes * size_of::<u32>()
     }
@@ -218,39 +176,13 @@ mod tests {
     const LOTS: u32 = 50_000;
 
     fn id(number: u32) -> Id {
-        let mut id = [7; ID_LENGTH];
+        let mut id = [7; 24];
         id[20..].copy_from_slice(&number.to_be_bytes());
         Id(id)
     }
 
     fn sweep_all(sessions: &mut Sessions, now: u32) {
         while sessions.sweep(now, 1000) {}
-    }
-
-    #[test]
-    fn only_what_the_token_service_makes_is_such_an_id_and_every_character_counts() {
-        let text = "0123456789abcdefABCDEF-_xyzXYZ00";
-        let id = Id::read(text).unwrap();
-        for at in 0..text.len() {
-            let mut other = text.to_owned();
-            other.replace_range(at..=at, "q");
-            assert_ne!(Id::read(&other), Some(id), "{other}");
-        }
-        for text in [
-            "",
-            "s1",
-            "0123456789abcdefABCDEF-_xyzXYZ0",
-            "0123456789abcdefABCDEF-_xyzXYZ000",
-        ] {
-            assert_eq!(Id::read(text), None, "{text}");
-        }
-        for text in [
-            "0123456789abcdefABCDEF+/xyzXYZ00",
-            "0123456789abcdefABCDEF-_xyzXYZ0=",
-            "0123456789abcdefABCDEF-_xyzXYZé",
-        ] {
-            assert_eq!((text.len(), Id::read(text)), (TEXT_LENGTH, None), "{text}");
-        }
     }
 
     #[test]
@@ -285,6 +217,25 @@ mod tests {
         assert!(sessions.len() == 0 && sessions.by_expiry.is_empty());
         assert_eq!((sessions.tables.len(), sessions.round), (1, 1));
         assert!(sessions.memory() < 64 * 1024, "{}", sessions.memory());
+    }
+
+    #[test]
+    fn most_others_are_told_from_them_without_a_look_at_them_however_long_they_come_and_go() {
+        let mut sessions = Sessions::default();
+        for second in 0..40 {
+            for number in 0..5_000 {
+                sessions.add(id(second * 5_000 + number), Reason::LoggedOut, second);
+            }
+            sweep_all(&mut sessions, second.saturating_sub(9));
+        }
+        assert_eq!(sessions.len(), 50_000);
+        assert!((150_000..200_000).all(|number| sessions.find(&id(number)).is_some()));
+        let looked_at = |number| {
+            let short = short(&sessions.hasher, &id(number));
+            sessions.tables[sessions.table_of(short)].may_have(short)
+        };
+        let looks = (1_000_000..1_020_000).filter(|number| looked_at(*number)).count();
+        assert!(looks < 20_000 / 3, "{looks}");
     }
 
     #[test]

@@ -70,6 +70,11 @@ impl<'a> HeadWriter<'a> {
         self.put(&["\r\n"]);
     }
 
+    /// Whole lines, as another one of these wrote them.
+    pub(crate) fn lines(&mut self, lines: &str) {
+        self.put(&[lines]);
+    }
+
     /// Ends the head with how a body of this `length` is framed; one of which no length is known goes in chunks.
     pub(crate) fn end(&mut self, method: &Method, length: Option<u64>) {
         match length {
