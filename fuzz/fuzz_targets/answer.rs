@@ -5,56 +5,46 @@
 use libfuzzer_sys::fuzz_target;
 
 /// The gateway's own files: what is in them is of no use outside the gateway, and so is nowhere else.
+#[allow(dead_code, unused_imports)]
+#[path = "../../gateway/src/http1/mod.rs"]
+mod http1;
+
 #[allow(dead_code)]
 #[path = "../../gateway/src/upstream/http1"]
-mod http1 {
+mod upstream {
     mod answer;
     mod broken;
-    mod chunks;
 
     use actix_web::http::Method;
-    use answer::{Head, Left};
-    use bytes::BytesMut;
+    use answer::Head;
+
+    use crate::http1::{Incoming, Left};
 
     /// What is read of the answer to a request of `method` that comes in these pieces: its status, its body, and what is
     /// left behind its end; `None` when it does not end, or is refused.
     pub fn read<'a>(method: &Method, pieces: impl Iterator<Item = &'a [u8]>) -> Option<(u16, Vec<u8>, Vec<u8>)> {
-        let (mut bytes, mut looked_at, mut head, mut body) = (BytesMut::new(), 0, None, Vec::new());
+        let (mut incoming, mut looked_at, mut status, mut body) = (Incoming::new(), 0, None, Vec::new());
         for piece in pieces {
-            bytes.extend_from_slice(piece);
-            if head.is_none() && !bytes.is_empty() {
-                match Head::take(&mut bytes, looked_at).ok()? {
-                    Some(found) => {
-                        assert!(found.fields().count() <= 100);
-                        let left = found.body(method).ok()?;
-                        head = Some((found.status.as_u16(), left));
+            incoming.bytes.extend_from_slice(piece);
+            if status.is_none() && !incoming.bytes.is_empty() {
+                match Head::take(&mut incoming.bytes, looked_at).ok()? {
+                    Some(head) => {
+                        assert!(head.fields.iter().count() <= 100);
+                        incoming.left = head.body(method).ok()?;
+                        status = Some(head.status.as_u16());
                     }
-                    None => looked_at = bytes.len(),
+                    None => looked_at = incoming.bytes.len(),
                 }
             }
-            match &mut head {
-                Some((_, Left::Chunks(chunks))) => {
-                    while let Some(piece) = chunks.next(&mut bytes).ok()? {
-                        assert!(!piece.is_empty());
-                        body.extend_from_slice(&piece);
-                    }
-                }
-                Some((_, Left::Length(left))) => {
-                    let take = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-                    body.extend_from_slice(&bytes.split_to(take));
-                    *left -= take as u64;
-                }
-                Some((_, Left::All)) => body.extend_from_slice(&bytes.split()),
-                Some((_, Left::Nothing)) | None => {}
+            while let Some(piece) = incoming.take_piece().ok()? {
+                assert!(!piece.is_empty());
+                body.extend_from_slice(&piece);
             }
         }
-        let (status, left) = head?;
-        let is_over = match left {
-            Left::Nothing | Left::Length(0) | Left::All => true,
-            Left::Length(_) => false,
-            Left::Chunks(chunks) => chunks.is_over(),
-        };
-        is_over.then(|| (status, body, bytes.to_vec()))
+        let is_over = matches!(incoming.left, Left::Nothing | Left::All);
+        status
+            .filter(|_| is_over)
+            .map(|status| (status, body, incoming.bytes.to_vec()))
     }
 }
 
@@ -65,8 +55,8 @@ fuzz_target!(|input: (u8, bool, &[u8])| {
     } else {
         actix_web::http::Method::GET
     };
-    let whole = http1::read(&method, std::iter::once(bytes));
-    let pieces = http1::read(&method, bytes.chunks(usize::from(step) + 1));
+    let whole = upstream::read(&method, std::iter::once(bytes));
+    let pieces = upstream::read(&method, bytes.chunks(usize::from(step) + 1));
     assert_eq!(whole, pieces, "it reads the same in whatever pieces it comes");
     if let Some((status, body, behind)) = whole {
         assert!((100..1000).contains(&status));
