@@ -20,7 +20,7 @@ mod client {
     use std::ops::Range;
     use std::task::{Context, Poll, Waker};
 
-    pub(crate) use request::{BadRequest, Framing, Request};
+    pub(crate) use request::{BadRequest, Framing, Request, Wants};
 
     use crate::http1::{BadChunk, Chunks, Incoming, Left};
 
@@ -116,7 +116,7 @@ mod client {
                         return Ok(());
                     }
                     last.end = Some(self.come - self.incoming.bytes.len());
-                    if !last.request.persists {
+                    if last.request.wants == Wants::End {
                         return Err(End::Closes);
                     }
                 }
@@ -199,7 +199,7 @@ fn is_beyond_doubt(bytes: &[u8], found: &Found) {
     assert_eq!(split(request.fields.lines(), b"\r\n").count(), count + 1);
     assert_eq!(request.message().head().headers.len(), count, "none is lost on the way");
     let hosts = request.fields.all("host").count();
-    assert!(hosts == 1 || (hosts == 0 && !request.is_current));
+    assert!(hosts == 1 || (hosts == 0 && !request.is_current()));
 
     let lengths: Vec<&[u8]> = request.fields.all("content-length").collect();
     let codings: Vec<&[u8]> = request.fields.all("transfer-encoding").collect();
@@ -213,7 +213,7 @@ fn is_beyond_doubt(bytes: &[u8], found: &Found) {
             assert_eq!(body.len() as u64 == announced, found.end.is_some());
         }
         (Framing::Open, [], [coding]) => {
-            assert!(request.is_current && coding.eq_ignore_ascii_case(b"chunked"));
+            assert!(request.is_current() && coding.eq_ignore_ascii_case(b"chunked"));
             if found.end.is_some() {
                 assert_eq!(unchunked(body), found.body);
             }
@@ -229,7 +229,7 @@ fn is_line(line: &[u8], request: &client::Request) {
         panic!("{line:?}");
     };
     assert_eq!(method, request.method.as_str());
-    assert_eq!(version, if request.is_current { "HTTP/1.1" } else { "HTTP/1.0" });
+    assert_eq!(version, if request.is_current() { "HTTP/1.1" } else { "HTTP/1.0" });
     let (path, query) = (request.path(), request.query());
     assert!(!path.contains(['?', '#']) && !query.is_some_and(|query| query.contains('#')));
     let text = [path, query.map_or("", |_| "?"), query.unwrap_or_default()].concat();

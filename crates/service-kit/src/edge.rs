@@ -89,6 +89,7 @@ fn settle(role: &'static str, id: &RequestId, request: &HttpRequest, mut respons
 }
 
 /// What `problem` is answered with, in the form that the client accepts. Failures of the role named `role` are logged.
+#[must_use]
 pub fn shape(role: &'static str, id: &RequestId, accept: Option<&str>, problem: &Problem) -> HttpResponse {
     let id = id.as_str();
     if problem.status_code().is_server_error() {

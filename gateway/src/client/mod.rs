@@ -26,7 +26,7 @@ use tokio::io::AsyncWrite;
 pub(crate) use answer::{Answer, Content};
 use answer::{End, write_head};
 pub(crate) use payload::{BrokenOff, Payload};
-pub(crate) use request::{BadRequest, Framing, Request};
+pub(crate) use request::{BadRequest, Framing, Request, Wants};
 pub(crate) use stream::Stream;
 
 use crate::LINGER;
@@ -179,9 +179,9 @@ impl Client {
 
     /// Answers one request.
     async fn serve(self: &Rc<Self>, worker: &Rc<Worker>, request: Request) -> Sent {
-        let (is_head, is_current) = (request.method == Method::HEAD, request.is_current);
-        let persists = request.persists;
-        let payload = if request.has_body() || request.wants_upgrade {
+        let (is_current, wants) = (request.is_current(), request.wants);
+        let has_none = request.method == Method::HEAD;
+        let payload = if request.has_body() || wants == Wants::Upgrade {
             Payload::First(Rc::clone(self), self.turn.get())
         } else {
             Payload::Nothing
@@ -203,7 +203,7 @@ impl Client {
             // An answer that begins in the middle of that word is none.
             return Sent::Gone;
         }
-        let has_none = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let has_none = has_none || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let end = match body.size() {
             _ if is_switched => End::Connection,
             BodySize::None => End::Nothing,
@@ -214,7 +214,7 @@ impl Client {
             BodySize::Stream if is_current => End::Chunks,
             BodySize::Stream => End::Connection,
         };
-        let persists = persists && is_read && end != End::Connection && !worker.is_stopping();
+        let persists = wants != Wants::End && is_read && end != End::Connection && !worker.is_stopping();
         let connection = match (persists, is_current) {
             _ if is_switched => "upgrade",
             (false, _) => "close",

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use actix_web::dev::RequestHead;
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode, Uri};
+use actix_web::http::{Method, StatusCode, Uri, Version};
 use bytes::{Buf, BytesMut};
 use service_kit::Problem;
 
@@ -22,14 +22,22 @@ pub(crate) struct Request {
     pub(crate) peer: Option<SocketAddr>,
     /// Whether it came over TLS.
     pub(crate) is_secure: bool,
-    /// Whether it came by HTTP/1.1, and not by the version before that.
-    pub(crate) is_current: bool,
-    /// Whether it wants to go on in another protocol.
-    pub(crate) wants_upgrade: bool,
-    /// Whether another request may follow on its connection.
-    pub(crate) persists: bool,
+    version: Version,
+    /// What its connection is for behind it.
+    pub(crate) wants: Wants,
     /// Whether its body waits for a word that it is wanted (RFC 9110 section 10.1.1).
     pub(crate) expects: bool,
+}
+
+/// What a client says that it wants its connection for, behind a request (RFC 9112 section 9.3, RFC 9110 section 7.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wants {
+    /// For nothing more.
+    End,
+    /// For further requests.
+    Another,
+    /// For another protocol, if that is agreed on, else for further requests.
+    Upgrade,
 }
 
 /// Where the body of a request ends (RFC 9112 section 6.3).
@@ -130,6 +138,7 @@ impl Request {
             .map_err(|_| BadRequest::Head(httparse::Error::Token))?;
         let target = Target::parse(head.path.unwrap_or_default()).ok_or(BadRequest::Target)?;
         let is_current = head.version == Some(1);
+        let version = if is_current { Version::HTTP_11 } else { Version::HTTP_10 };
         bytes.advance(length);
         Self {
             method,
@@ -138,9 +147,8 @@ impl Request {
             framing: Framing::Nothing,
             peer,
             is_secure,
-            is_current,
-            wants_upgrade: false,
-            persists: is_current,
+            version,
+            wants: Wants::End,
             expects: false,
         }
         .settled()
@@ -166,16 +174,15 @@ impl Request {
             },
             peer: head.peer_addr,
             is_secure: true,
-            is_current: true,
-            wants_upgrade: false,
-            persists: true,
+            version: Version::HTTP_2,
+            wants: Wants::Another,
             expects: false,
         }
     }
 
     /// What its fields say of its connection and its body.
     fn settled(mut self) -> Result<Self, BadRequest> {
-        let (mut closes, mut keeps) = (false, false);
+        let (mut closes, mut keeps, mut upgrades) = (false, self.is_current(), false);
         let (mut hosts, mut lengths, mut codings) = (0, 0, 0);
         let (mut length, mut coding) = (None, None);
         for (name, value) in self.fields.iter() {
@@ -187,10 +194,10 @@ impl Request {
                     for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                         closes |= option.eq_ignore_ascii_case(b"close");
                         keeps |= option.eq_ignore_ascii_case(b"keep-alive");
-                        self.wants_upgrade |= option.eq_ignore_ascii_case(b"upgrade");
+                        upgrades |= option.eq_ignore_ascii_case(b"upgrade");
                     }
                 }
-                b"expect" if self.is_current => {
+                b"expect" if self.version == Version::HTTP_11 => {
                     let mut expectations = value.split(|byte| *byte == b',');
                     self.expects |= expectations.any(|one| one.trim_ascii().eq_ignore_ascii_case(b"100-continue"));
                 }
@@ -198,12 +205,12 @@ impl Request {
             }
         }
         // RFC 9112 section 3.2.
-        if hosts > 1 || (hosts == 0 && self.is_current) {
+        if hosts > 1 || (hosts == 0 && self.is_current()) {
             return Err(BadRequest::Hosts);
         }
         self.framing = match (lengths, codings) {
             // RFC 1945 section 7.2.2: there is no other way to say it.
-            (0, 0) if !self.is_current && self.method == Method::POST => return Err(BadRequest::Framing),
+            (0, 0) if !self.is_current() && self.method == Method::POST => return Err(BadRequest::Framing),
             (0, 0) => Framing::Nothing,
             (1, 0) => match length.ok_or(BadRequest::Framing)? {
                 0 => Framing::Nothing,
@@ -211,16 +218,26 @@ impl Request {
             },
             // Another coding would have to be undone, and both may be an attempt to have the rest of the body read as another
             // request.
-            (0, 1) if self.is_current && coding.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked")) => {
+            (0, 1) if self.is_current() && coding.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked")) => {
                 Framing::Open
             }
             _ => return Err(BadRequest::Framing),
         };
         // Whoever asks for a tunnel may go on as if it had got one.
         let is_connect = self.method == Method::CONNECT;
-        self.persists = !closes && !is_connect && (self.is_current || keeps);
-        self.wants_upgrade &= !closes;
+        self.wants = if closes || is_connect || !keeps {
+            Wants::End
+        } else if upgrades && self.is_current() {
+            Wants::Upgrade
+        } else {
+            Wants::Another
+        };
         Ok(self)
+    }
+
+    /// Whether it did not come by a version before HTTP/1.1.
+    pub(crate) fn is_current(&self) -> bool {
+        self.version != Version::HTTP_10
     }
 
     /// The path, as it came; `*` and what has none are their own.
@@ -274,10 +291,11 @@ impl Request {
     /// `GET /` with these lines.
     #[cfg(test)]
     pub(crate) fn with(lines: &[(&str, &str)]) -> Self {
-        let lines: String = lines
+        let lines: Vec<String> = lines
             .iter()
             .map(|(name, value)| format!("{name}: {value}\r\n"))
             .collect();
+        let lines = lines.concat();
         let host = if lines.to_ascii_lowercase().contains("host: ") {
             ""
         } else {
@@ -427,7 +445,8 @@ mod tests {
             ("1.0", "Connection: keep-alive\r\n", true),
             ("1.0", "Connection: keep-alive, close\r\n", false),
         ] {
-            assert_eq!(lines(version, text).unwrap().persists, persists, "{version} {text:?}");
+            let wants = lines(version, text).unwrap().wants;
+            assert_eq!(wants != Wants::End, persists, "{version} {text:?}");
         }
     }
 
@@ -448,7 +467,7 @@ mod tests {
             assert_eq!(bytes, "rest");
             assert_eq!((request.path(), request.query()), ("/a", Some("b")));
             assert_eq!(request.fields.all("a").collect::<Vec<_>>(), [&b"1"[..], b"2"]);
-            assert!(request.expects && request.is_secure && request.is_current);
+            assert!(request.expects && request.is_secure && request.is_current());
         }
     }
 

@@ -63,6 +63,14 @@ pub(crate) enum Stop {
     Body,
 }
 
+/// How a body came to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Whole,
+    /// It does not go on.
+    Broken,
+}
+
 /// A message on its way out.
 pub(crate) struct Outgoing<B> {
     /// The head, or what stands before a chunk, of which `written` bytes are gone.
@@ -76,10 +84,7 @@ pub(crate) struct Outgoing<B> {
     in_chunks: bool,
     /// Whether small pieces are copied, and so cannot be taken back.
     joins: bool,
-    /// Whether the body has come to its end, or does not go on.
-    ended: bool,
-    /// Whether it does not go on.
-    broke: bool,
+    end: Option<End>,
     /// Whether any of it has left.
     left: bool,
 }
@@ -104,8 +109,7 @@ impl<B: Body> Outgoing<B> {
             body: None,
             in_chunks: false,
             joins,
-            ended: true,
-            broke: false,
+            end: Some(End::Whole),
             left: false,
         }
     }
@@ -131,13 +135,13 @@ impl<B: Body> Outgoing<B> {
     /// Sends `body` after the head.
     pub(crate) fn begin(&mut self, body: B, in_chunks: bool) {
         self.in_chunks = in_chunks;
-        (self.ended, self.broke) = (body.is_over(), false);
+        self.end = body.is_over().then_some(End::Whole);
         self.body = Some(body);
     }
 
     /// Whether all of it is gone.
     pub(crate) fn is_over(&self) -> bool {
-        self.ended && self.is_empty()
+        self.end.is_some() && self.is_empty()
     }
 
     /// Whether the upstream may have got any of it.
@@ -163,18 +167,18 @@ impl<B: Body> Outgoing<B> {
     ) -> Poll<Result<(), Stop>> {
         loop {
             // A small body goes with its head.
-            while !self.ended
+            while self.end.is_none()
                 && self.takes_more()
                 && let Some(body) = &mut self.body
             {
                 match body.poll_piece(cx) {
                     Poll::Ready(None) => self.end(),
                     Poll::Ready(Some(Ok(piece))) => {
-                        self.ended = body.is_over();
+                        self.end = body.is_over().then_some(End::Whole);
                         self.take(piece);
                     }
                     Poll::Ready(Some(Err(_))) => {
-                        (self.ended, self.broke) = (true, true);
+                        self.end = Some(End::Broken);
                         if !self.joins {
                             return Poll::Ready(Err(Stop::Body));
                         }
@@ -190,11 +194,14 @@ impl<B: Body> Outgoing<B> {
             while !self.is_empty() {
                 ready!(self.poll_write(cx, stream)).map_err(Stop::Io)?;
             }
-            if self.ended {
+            if let Some(end) = self.end {
                 // What came before it broke is written.
                 ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(Stop::Io)?;
                 self.body = None;
-                return Poll::Ready(if self.broke { Err(Stop::Body) } else { Ok(()) });
+                return Poll::Ready(match end {
+                    End::Whole => Ok(()),
+                    End::Broken => Err(Stop::Body),
+                });
             }
         }
     }
@@ -205,7 +212,7 @@ impl<B: Body> Outgoing<B> {
     }
 
     fn end(&mut self) {
-        self.ended = true;
+        self.end = Some(End::Whole);
         if self.in_chunks {
             self.tail = b"0\r\n\r\n";
             self.join(0);

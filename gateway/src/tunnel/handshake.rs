@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use portcullis_client::{TokenError, bearer_token_of};
 use service_kit::Problem;
 
-use crate::client::Request;
+use crate::client::{Request, Wants};
 use crate::config::Auth;
 use crate::http1::{self, Fields};
 use crate::upstream::{Head, HeadWriter};
@@ -73,7 +73,7 @@ impl Handshake {
     /// The handshake that `request` is; `None` when it asks for no WebSocket: any other protocol, h2c above all, stays
     /// unoffered, and the request goes on without it. Where nobody has to show a token none is looked for.
     pub(crate) fn of(request: &Request, auth: Auth) -> Result<Option<Self>, BadHandshake> {
-        if !request.wants_upgrade || !asks_for_web_socket(request) {
+        if request.wants != Wants::Upgrade || !asks_for_web_socket(request) {
             return Ok(None);
         }
         let received = &request.fields;
@@ -171,7 +171,7 @@ impl Handshake {
 fn asks_for_web_socket(request: &Request) -> bool {
     let protocol = request.fields.only("upgrade").map(str::trim);
     request.method == Method::GET
-        && request.is_current
+        && request.is_current()
         && protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
 }
 
