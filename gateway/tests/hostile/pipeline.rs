@@ -13,7 +13,7 @@ fn one(path: &str) -> String {
 }
 
 pub(crate) fn vectors() -> Vec<Vector> {
-    let refused = "POST /home HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 39\r\n\r\nGET /open/inner HTTP/1.1\r\nHost: x.test\r\n";
+    let refused = "POST /home HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 40\r\n\r\nGET /open/inner HTTP/1.1\r\nHost: x.test\r\n";
     let chunks = "POST /home HTTP/1.1\r\nHost: gateway.test\r\nTransfer-Encoding: chunked\r\n\r\n\
                   1d\r\nGET /open/inner HTTP/1.1\r\n\r\n\r\n0\r\n\r\n";
     let large = format!(
