@@ -198,6 +198,11 @@ impl Connection {
         self.phase.get() == Phase::Late
     }
 
+    /// Whether it was told to end, for want of requests.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving_since.get().is_some()
+    }
+
     /// Its socket is about to be closed, and the number may soon be another's.
     pub(crate) fn closes(&self) {
         if let Socket::First(number) = &self.socket {
@@ -258,18 +263,21 @@ impl Connection {
         if is_late(self.leaving_since.get(), LINGER) {
             return self.cut();
         }
+        if self.present.stopping.get() {
+            self.leave_unused();
+        }
         match (&self.socket, self.phase.get()) {
             (Socket::First(_), Phase::Waiting(since)) if is_late(Some(since), bounds.keep_alive) => self.leave_unused(),
             (Socket::First(_), Phase::New(since) | Phase::Begun(since)) if is_late(Some(since), bounds.header) => {
-                // It is told so.
-                self.phase.set(Phase::Late);
-                self.socket.shut(Shutdown::Read);
+                // It may be we who were too late to read what has come in time.
+                if is_late(Some(since), 2 * bounds.header) || !self.socket.has_more() {
+                    // It is told so.
+                    self.phase.set(Phase::Late);
+                    self.socket.shut(Shutdown::Read);
+                }
             }
             (Socket::First(_), _) => {}
             (Socket::Second(_, load), _) => {
-                if self.present.stopping.get() {
-                    self.leave_unused();
-                }
                 if is_late(load.unused_since(), bounds.keep_alive + bounds.header)
                     || is_late(load.stuck_since(), bounds.standstill)
                 {

@@ -113,6 +113,7 @@ pub(crate) async fn attend(worker: Rc<Worker>, stream: Stream, peer: Option<Sock
         let request = match client.next(&connection).await {
             Next::Request(request) => request,
             Next::Bad(bad) => {
+                connection.is_busy();
                 client.refuse(&worker, bad).await;
                 break client.linger(REFUSED).await;
             }
@@ -147,6 +148,9 @@ impl Client {
                 }
                 if !incoming.bytes.is_empty() {
                     match Request::take(&mut incoming.bytes, looked_at, self.peer, self.is_secure) {
+                        // What has come since is for a connection that was over, and nothing was done about it.
+                        Ok(Some(_)) if connection.is_late() => return Poll::Ready(Next::Bad(BadRequest::Late)),
+                        Ok(Some(_)) if connection.is_leaving() => return Poll::Ready(Next::End),
                         Ok(Some(request)) => {
                             incoming.left = match request.framing {
                                 Framing::Nothing => Left::Nothing,
@@ -158,6 +162,8 @@ impl Client {
                             self.word.set(if waits { Word::Due(0) } else { Word::Said });
                             return Poll::Ready(Next::Request(request));
                         }
+                        // It may be half of an empty line.
+                        Ok(None) if incoming.bytes == b"\r"[..] => {}
                         Ok(None) => connection.has_begun(),
                         Err(bad) => return Poll::Ready(Next::Bad(bad)),
                     }
@@ -328,7 +334,9 @@ impl Client {
 
     /// Everything that comes from now on is of another protocol.
     pub(crate) fn switches(&self) {
-        self.incoming.borrow_mut().left = Left::All;
+        let mut incoming = self.incoming.borrow_mut();
+        incoming.shrink();
+        incoming.left = Left::All;
     }
 
     /// Answers what is no request.

@@ -112,7 +112,7 @@ impl Incoming {
 
     /// Gives away the room that nothing is in.
     pub(crate) fn release(&mut self) {
-        if self.bytes.is_empty() && !self.is_large {
+        if self.bytes.is_empty() && self.bytes.capacity() > 0 && !self.is_large {
             SPARE.set(std::mem::take(&mut self.bytes));
         }
     }
