@@ -40,7 +40,7 @@ pub(crate) fn is_host(text: &str) -> bool {
         Some(Some((address, port))) => (address.parse::<std::net::Ipv6Addr>().is_ok(), port),
         Some(None) => return false,
         None => {
-            let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            let (name, port) = text.split_at(text.bytes().position(|byte| byte == b':').unwrap_or(text.len()));
             let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
             (plain && (1..=255).contains(&name.len()), port)
         }
@@ -64,7 +64,7 @@ pub(crate) fn toward_upstream(
     let traced = trace.is_some();
     let takes_cookie = route.purpose == Purpose::Refresh && cookie::is_asked_for(received);
     let replaced = |name: &[u8]| handshake.is_some_and(|handshake| handshake.withholds(name));
-    for (name, value) in received.iter() {
+    for (name, value, line) in received.iter_lines() {
         let withheld = is_ours(name)
             || nominated.contains(name)
             || route.request_rules.withhold(name)
@@ -80,7 +80,7 @@ pub(crate) fn toward_upstream(
                 head.copy(name, &value);
             }
         } else {
-            head.copy(name, value);
+            head.copy_line(name, value, line);
         }
     }
     if let Some(Caller { identity, token }) = caller {
@@ -196,14 +196,14 @@ impl<'a> Nominated<'a> {
 /// other could sign a browser in as somebody else.
 pub(crate) fn toward_client(received: &Head, route: &Route, fields: &mut Fields) {
     let nominated = Nominated::parse(received.values("connection"));
-    for (name, value) in received.fields.iter() {
+    for (name, value, line) in received.fields.iter_lines() {
         let withheld = is_hop_by_hop(name)
             || name == b"content-length"
             || name.starts_with(b"access-control-")
             || (name == b"set-cookie" && route.purpose == Purpose::Service && cookie::sets_refresh(value))
             || nominated.contains(name);
         if !withheld {
-            fields.push(name, value);
+            fields.push_line(name, value, line);
         }
     }
     route.response_rules.apply(fields);

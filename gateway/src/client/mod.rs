@@ -39,7 +39,7 @@ use crate::serve::{Worker, serve};
 /// How much of further requests is read while one is worked on.
 const AHEAD: usize = 16 * 1024;
 /// How much of what is no request is read and thrown away, so that whoever sends it hears the answer.
-const REFUSED: usize = 4 * 1024 * 1024;
+const REFUSED: usize = 256 * 1024;
 /// How many empty lines may stand before a request; old clients send one behind a body.
 const EMPTY_LINES: u32 = 16;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

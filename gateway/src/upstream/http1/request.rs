@@ -60,6 +60,15 @@ impl<'a> HeadWriter<'a> {
         self.put(&["\r\n"]);
     }
 
+    /// A field as it stood in another head, the whole line if there is one.
+    pub(crate) fn copy_line(&mut self, name: &[u8], value: &[u8], line: &[u8]) {
+        if line.is_empty() {
+            self.copy(name, value);
+        } else {
+            self.0.extend_from_slice(line);
+        }
+    }
+
     /// A field as it stood in another head.
     pub(crate) fn copy(&mut self, name: &[u8], value: &[u8]) {
         debug_assert!(!value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
