@@ -1,5 +1,7 @@
 //! What pages of other origins may do, and the headers that every answer has (the Fetch standard, section 3.3).
 
+use std::sync::LazyLock;
+
 use actix_web::HttpResponse;
 use actix_web::http::{Method, header};
 
@@ -17,12 +19,15 @@ const MAX_AGE: &str = "86400";
 /// RFC 6797, for a year; not for other names below this one, of which we know nothing.
 const ONLY_TLS: &[u8] = b"max-age=31536000";
 
-const SECURITY: [(&str, &[u8]); 4] = [
-    ("x-frame-options", b"DENY"),
-    ("x-content-type-options", b"nosniff"),
-    ("referrer-policy", b"same-origin"),
-    ("cross-origin-opener-policy", b"same-origin"),
-];
+/// What every answer has.
+static SECURITY: LazyLock<Fields> = LazyLock::new(|| {
+    let mut fields = Fields::new();
+    fields.push(b"x-frame-options", b"DENY");
+    fields.push(b"x-content-type-options", b"nosniff");
+    fields.push(b"referrer-policy", b"same-origin");
+    fields.push(b"cross-origin-opener-policy", b"same-origin");
+    fields
+});
 
 /// The answer to a preflight, in which a browser asks whether a page may ask something; nobody else hears of it. `None` when
 /// `request` is none. One that is refused is an empty 200 which permits nothing.
@@ -86,11 +91,7 @@ fn are_known(names: &[u8]) -> bool {
 
 /// Adds what every answer has, unless the upstream says something else.
 pub(crate) fn secure(fields: &mut Fields) {
-    for (name, value) in SECURITY {
-        if !fields.contains(name) {
-            fields.push(name.as_bytes(), value);
-        }
-    }
+    fields.append_missing(&SECURITY);
 }
 
 /// Adds, to the answer to a `request` over TLS, that there is no other way here, unless the upstream says something else.

@@ -36,7 +36,7 @@ impl Fields {
     pub(crate) fn new() -> Self {
         Self {
             lines: Vec::with_capacity(1024),
-            index: Vec::with_capacity(24),
+            index: Vec::with_capacity(32),
         }
     }
 
@@ -103,9 +103,16 @@ impl Fields {
 
     /// The values of the fields of this `name`, which is in lower case.
     pub(crate) fn all(&self, name: &'static str) -> impl Iterator<Item = &[u8]> {
-        self.iter()
-            .filter(move |(known, _)| known.len() == name.len() && *known == name.as_bytes())
-            .map(|(_, value)| value)
+        self.index
+            .iter()
+            .filter(move |field| self.is_called(field, name.as_bytes()))
+            .map(|field| &self.lines[range(field.value)])
+    }
+
+    /// Most names are told from another by their lengths, which the index knows.
+    fn is_called(&self, field: &Field, name: &[u8]) -> bool {
+        let (from, to) = field.name;
+        (to - from) as usize == name.len() && self.lines[range(field.name)] == *name
     }
 
     /// The first of them.
@@ -126,8 +133,12 @@ impl Fields {
             .flatten()
     }
 
-    pub(crate) fn contains(&self, name: &'static str) -> bool {
-        self.get(name).is_some()
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.has(name.as_bytes())
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        self.index.iter().any(|field| self.is_called(field, name))
     }
 
     /// Adds a field with a value that has neither line ends nor NUL in it; `name` is one, in lower case.
@@ -164,6 +175,25 @@ impl Fields {
         self.push(name.as_bytes(), value);
     }
 
+    /// Adds those of `others` whose names are not there yet: mostly all of them, and then at once.
+    pub(crate) fn append_missing(&mut self, others: &Self) {
+        if others.iter().any(|(name, _)| self.has(name)) {
+            for (name, value) in others.iter() {
+                if !self.has(name) {
+                    self.push(name, value);
+                }
+            }
+            return;
+        }
+        let start = self.lines.len();
+        let moved = |(from, to)| place(start + from as usize, start + to as usize);
+        self.lines.extend_from_slice(&others.lines);
+        self.index.extend(others.index.iter().map(|field| Field {
+            name: moved(field.name),
+            value: moved(field.value),
+        }));
+    }
+
     /// Adds a field with a number as its value.
     pub(crate) fn push_number(&mut self, name: &str, value: u64) {
         self.push(name.as_bytes(), itoa::Buffer::new().format(value).as_bytes());
@@ -171,7 +201,7 @@ impl Fields {
 
     /// Takes out all of this name.
     pub(crate) fn remove(&mut self, name: &str) {
-        if self.iter().any(|(known, _)| known == name.as_bytes()) {
+        if self.contains(name) {
             let before = std::mem::take(self);
             for (known, value) in before.iter().filter(|(known, _)| *known != name.as_bytes()) {
                 self.push(known, value);
@@ -192,8 +222,13 @@ pub(crate) fn text(value: &[u8]) -> Option<&str> {
 
 /// A number of digits and nothing else.
 pub(crate) fn number(digits: &[u8]) -> Option<u64> {
-    let is_plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(digits).ok().filter(|_| is_plain)?.parse().ok()
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u64, |number, digit| {
+        let digit = char::from(*digit).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    })
 }
 
 #[cfg(test)]
@@ -249,6 +284,27 @@ mod tests {
         fields.push_number("d", 6);
         assert_eq!(fields.lines(), b"b: 2\r\na: 5\r\nd: 6\r\n");
         assert_eq!(fields.get("a"), Some(&b"5"[..]));
+    }
+
+    #[test]
+    fn what_is_missing_is_added_and_nothing_else() {
+        let mut others = Fields::new();
+        others.push(b"b", b"2");
+        others.push(b"c", b"");
+        for (head, lines) in [
+            ("A: 1\r\n", "a: 1\r\nb: 2\r\nc: \r\nd: 4\r\n"),
+            ("A: 1\r\nB: 1\r\n", "a: 1\r\nb: 1\r\nc: \r\nd: 4\r\n"),
+            ("C: 1\r\nB: 1\r\n", "c: 1\r\nb: 1\r\nd: 4\r\n"),
+        ] {
+            let (mut fields, _) = parse(&format!("GET / HTTP/1.1\r\n{head}\r\n"));
+            fields.append_missing(&others);
+            fields.push(b"d", b"4");
+            assert_eq!(std::str::from_utf8(fields.lines()), Ok(lines));
+            let all = fields
+                .iter()
+                .map(|(name, value)| [name, b": ", value, b"\r\n"].concat());
+            assert_eq!(all.collect::<Vec<_>>().concat(), lines.as_bytes());
+        }
     }
 
     #[test]
