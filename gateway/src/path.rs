@@ -36,7 +36,8 @@ pub(crate) fn segments(path: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a normal path leads to what is never routed.
 pub(crate) fn is_internal(path: &str) -> bool {
-    segments(path).next() == Some("internal")
+    let rest = path.trim_start_matches('/').strip_prefix("internal");
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Whether there is certainly nothing to do. A dot after a slash is left to the slow way.
@@ -51,11 +52,11 @@ fn is_normal(path: &[u8]) -> bool {
 
 /// What may stand in a path as it is: `pchar` of RFC 3986 section 3.3 without escapes, and the slash.
 fn is_plain(byte: u8) -> bool {
-    is_unreserved(byte) || b"/!$&'()*+,;=:@".contains(&byte)
+    is_unreserved(byte) || matches!(byte, b'/' | b'!' | b'$' | b'&'..=b',' | b';' | b'=' | b':' | b'@')
 }
 
 fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 fn decode(path: &[u8]) -> Result<String, BadPath> {
