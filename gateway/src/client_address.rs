@@ -1,8 +1,8 @@
 //! Who a request comes from, and by what address it was asked for: what the connection says, and beyond it only what
 //! proxies say that the operator trusts.
 
-use std::fmt::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -120,31 +120,30 @@ impl Arrival {
         said.unwrap_or(ours)
     }
 
-    /// The value of `X-Forwarded-For`: the client, and after it the proxies between it and us.
-    pub(crate) fn addresses(&self) -> String {
-        let mut text = String::with_capacity(48);
+    /// Appends the value of `X-Forwarded-For`: the client, and after it the proxies between it and us.
+    pub(crate) fn addresses(&self, value: &mut Vec<u8>) {
         for (index, address) in self.client.iter().chain(self.proxies()).enumerate() {
             if index > 0 {
-                text.push_str(", ");
+                value.extend_from_slice(b", ");
             }
-            write_address(&mut text, *address);
+            write_address(value, *address);
         }
-        text
     }
 
-    /// The value of `Forwarded` (RFC 7239 section 4), where colons and brackets need quotes.
-    pub(crate) fn forwarded(&self, host: &str, scheme: &str) -> String {
-        let mut text = String::with_capacity(64);
-        node(&mut text, self.client);
+    /// Appends the value of `Forwarded` (RFC 7239 section 4), where colons and brackets need quotes.
+    pub(crate) fn forwarded(&self, host: &str, scheme: &str, value: &mut Vec<u8>) {
+        node(value, self.client);
         if !host.is_empty() {
-            text.extend([";host=\"", host, "\""]);
+            value.extend_from_slice(b";host=\"");
+            value.extend_from_slice(host.as_bytes());
+            value.push(b'"');
         }
-        text.extend([";proto=", scheme]);
+        value.extend_from_slice(b";proto=");
+        value.extend_from_slice(scheme.as_bytes());
         for proxy in self.proxies() {
-            text.push_str(", ");
-            node(&mut text, Some(*proxy));
+            value.extend_from_slice(b", ");
+            node(value, Some(*proxy));
         }
-        text
     }
 
     fn proxies(&self) -> &[IpAddr] {
@@ -152,32 +151,38 @@ impl Arrival {
     }
 }
 
-fn node(text: &mut String, address: Option<IpAddr>) {
-    text.push_str("for=");
+fn node(value: &mut Vec<u8>, address: Option<IpAddr>) {
+    value.extend_from_slice(b"for=");
     match address {
-        Some(v4 @ IpAddr::V4(_)) => write_address(text, v4),
+        Some(v4 @ IpAddr::V4(_)) => write_address(value, v4),
         Some(v6 @ IpAddr::V6(_)) => {
-            text.push_str("\"[");
-            write_address(text, v6);
-            text.push_str("]\"");
+            value.extend_from_slice(b"\"[");
+            write_address(value, v6);
+            value.extend_from_slice(b"]\"");
         }
-        None => text.push_str("unknown"),
+        None => value.extend_from_slice(b"unknown"),
     }
 }
 
-/// Writes `address` as its `Display` does; of IPv4, which is written for every request, without the formatter's cost.
-pub(crate) fn write_address(text: &mut String, address: IpAddr) {
-    let IpAddr::V4(address) = address else {
-        let _ = write!(text, "{address}");
-        return;
-    };
+fn write_address(value: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(v4) => spell(v4, |letter| value.push(letter)),
+        IpAddr::V6(v6) => {
+            // A vector takes everything.
+            let _ = write!(value, "{v6}");
+        }
+    }
+}
+
+/// Gives away, letter by letter, what the `Display` of `address` writes: for every request, and so without the formatter's cost.
+pub(crate) fn spell(address: Ipv4Addr, mut write: impl FnMut(u8)) {
     for (index, octet) in address.octets().into_iter().enumerate() {
         if index > 0 {
-            text.push('.');
+            write(b'.');
         }
         for (digit, from) in [(octet / 100, 100), (octet / 10 % 10, 10), (octet % 10, 0)] {
             if octet >= from {
-                text.push(char::from(b'0' + digit));
+                write(b'0' + digit);
             }
         }
     }
@@ -329,13 +334,18 @@ mod tests {
         )
     }
 
+    /// What `write` appends.
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut value = Vec::new();
+        write(&mut value);
+        String::from_utf8(value).unwrap()
+    }
+
     #[test]
     fn addresses_of_ipv4_are_written_as_everywhere() {
         for octet in 0..=u8::MAX {
             let address = IpAddr::from([octet, 255 - octet, 0, 10]);
-            let mut text = String::new();
-            write_address(&mut text, address);
-            assert_eq!(text, address.to_string());
+            assert_eq!(text(|value| write_address(value, address)), address.to_string());
         }
     }
 
@@ -470,11 +480,15 @@ mod tests {
         };
         let far = arrival(Some("::1"), &["10.0.0.2", "2001:db8::1"]);
         assert_eq!(
-            far.forwarded("a:80", "http"),
+            text(|value| far.forwarded("a:80", "http", value)),
             "for=\"[::1]\";host=\"a:80\";proto=http, for=10.0.0.2, for=\"[2001:db8::1]\""
         );
-        assert_eq!(far.addresses(), "::1, 10.0.0.2, 2001:db8::1");
-        assert_eq!(arrival(None, &[]).forwarded("", "https"), "for=unknown;proto=https");
+        assert_eq!(text(|value| far.addresses(value)), "::1, 10.0.0.2, 2001:db8::1");
+        let nobody = arrival(None, &[]);
+        assert_eq!(
+            text(|value| nobody.forwarded("", "https", value)),
+            "for=unknown;proto=https"
+        );
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use crate::client::Request;
 use crate::client_address::Scheme;
 use crate::config::{Auth, Purpose};
 use crate::cookie;
-use crate::http1::Fields;
+use crate::http1::{self, Fields};
 use crate::record::Record;
 use crate::routes::Route;
 use crate::trace::Trace;
@@ -20,7 +20,7 @@ const TRACEPARENT: &str = "traceparent";
 /// allows.
 pub(crate) fn host(request: &Request) -> Option<&str> {
     let named = match request.fields.get("host") {
-        Some(_) => Some(request.fields.text("host")?),
+        Some(named) => Some(http1::text(named)?),
         None => None,
     };
     let host = match request.origin() {
@@ -41,7 +41,9 @@ pub(crate) fn is_host(text: &str) -> bool {
         Some(None) => return false,
         None => {
             let (name, port) = text.split_at(text.bytes().position(|byte| byte == b':').unwrap_or(text.len()));
-            let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+            let plain = name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
             (plain && (1..=255).contains(&name.len()), port)
         }
     };
@@ -90,7 +92,7 @@ pub(crate) fn toward_upstream(
         }
         head.lines(identity.lines());
     }
-    head.say("x-request-id", record.id.as_str());
+    head.line("x-request-id", record.id.as_bytes());
     let arrival = &record.arrival;
     let (scheme, host) = (arrival.scheme(Scheme::of(request)).as_str(), arrival.host(host));
     head.say("x-forwarded-proto", scheme);
@@ -98,12 +100,12 @@ pub(crate) fn toward_upstream(
         head.say("x-forwarded-host", host);
     }
     if arrival.client.is_some() {
-        head.say("x-forwarded-for", &arrival.addresses());
+        head.compose("x-forwarded-for", |value| arrival.addresses(value));
     }
-    head.say("forwarded", &arrival.forwarded(host, scheme));
+    head.compose("forwarded", |value| arrival.forwarded(host, scheme, value));
     let trace = record.trace(trace);
     if !route.request_rules.withhold(TRACEPARENT.as_bytes()) {
-        head.say(TRACEPARENT, trace.as_str());
+        head.line(TRACEPARENT, trace.as_bytes());
     }
     route.request_rules.write(head, replaced);
     if let Some(handshake) = handshake {
@@ -179,11 +181,13 @@ struct Nominated<'a>(Vec<&'a [u8]>);
 
 impl<'a> Nominated<'a> {
     fn parse(values: impl Iterator<Item = &'a [u8]>) -> Self {
-        let names = values
-            .flat_map(|value| value.split(|byte| *byte == b','))
-            .map(<[u8]>::trim_ascii)
-            .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"keep-alive"));
-        Self(names.collect())
+        let mut names = Vec::new();
+        // Most say only this, which names none.
+        for value in values.filter(|value| *value != b"keep-alive") {
+            let options = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            names.extend(options.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"keep-alive")));
+        }
+        Self(names)
     }
 
     fn contains(&self, name: &[u8]) -> bool {

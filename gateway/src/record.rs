@@ -135,7 +135,7 @@ impl Record {
         if let Some(route) = self.route.get() {
             route.limits.show(&self.told.borrow(), &mut fields);
         }
-        fields.set("x-request-id", self.id.as_str().as_bytes());
+        fields.set("x-request-id", self.id.as_bytes());
         self.tally().answered(&self.request.method, status);
         if !self.code.get().is_empty() {
             self.tally().refused(self.code.get());

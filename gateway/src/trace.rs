@@ -49,21 +49,20 @@ impl Trace {
     /// A trace that nobody has decided to record yet.
     pub(crate) fn begin() -> Self {
         let mut text = [b'0'; LENGTH];
+        random::label(&mut text[3..52]);
         for dash in [2, 35, 52] {
             text[dash] = b'-';
         }
-        random::label(&mut text[3..35]);
-        random::label(&mut text[36..52]);
         Self(text)
     }
 
-    pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// What all of a trace's requests have in common.
     pub(crate) fn id(&self) -> &str {
-        self.as_str().get(3..35).unwrap_or_default()
+        std::str::from_utf8(&self.0[3..35]).unwrap_or_default()
     }
 }
 
@@ -73,12 +72,17 @@ mod tests {
 
     const IDS: &str = "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
 
-    fn received(values: &[&str]) -> Option<String> {
+    fn fields(values: &[&[u8]]) -> Fields {
         let mut fields = Fields::new();
         for value in values {
-            fields.push(TRACEPARENT.as_bytes(), value.as_bytes());
+            fields.push(TRACEPARENT.as_bytes(), value);
         }
-        Trace::received(&fields).map(|trace| trace.as_str().to_owned())
+        fields
+    }
+
+    fn received(values: &[&str]) -> Option<String> {
+        let fields = fields(&values.iter().map(|value| value.as_bytes()).collect::<Vec<_>>());
+        Trace::received(&fields).map(|trace| String::from_utf8(trace.0.to_vec()).unwrap())
     }
 
     #[test]
@@ -86,7 +90,7 @@ mod tests {
         let good = format!("00-{IDS}-01");
         assert_eq!(received(&[&good]), Some(good.clone()));
         let begun = Trace::begin();
-        assert_eq!(received(&[begun.as_str()]).as_deref(), Some(begun.as_str()));
+        assert_eq!(Trace::received(&fields(&[begun.as_bytes()])), Some(begun));
         assert_eq!(
             Trace(*good.as_bytes().first_chunk().unwrap()).id(),
             "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -51,7 +51,13 @@ impl RequestId {
     /// As text; 1 to 64 letters, digits, hyphens, underscores and dots.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.text[..self.length]).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// The same, as the value of a header.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.length]
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::client_address::write_address;
+use crate::client_address::spell;
 use crate::config::AccessLog;
 
 /// How much of a path is logged, in bytes.
@@ -167,7 +167,10 @@ impl Fields<'_> {
         let quote = if self.json { "\"" } else { "" };
         self.text.push_str(quote);
         match (address, port) {
-            (IpAddr::V4(_), _) | (_, None) => write_address(self.text, address),
+            (IpAddr::V4(v4), _) => spell(v4, |letter| self.text.push(char::from(letter))),
+            (IpAddr::V6(v6), None) => {
+                let _ = write!(self.text, "{v6}");
+            }
             (IpAddr::V6(v6), Some(_)) => {
                 let _ = write!(self.text, "[{v6}]");
             }

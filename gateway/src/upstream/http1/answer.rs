@@ -99,9 +99,10 @@ impl Head {
     /// Whether the connection may be used again (RFC 9112 section 9.3).
     pub(super) fn persists(&self) -> bool {
         let says = |option: &str| {
-            self.values("connection")
-                .flat_map(|value| value.split(|byte| *byte == b','))
-                .any(|one| one.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+            self.values("connection").any(|value| {
+                let mut options = value.split(|byte| *byte == b',');
+                options.any(|one| one.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+            })
         };
         if self.is_current {
             !says("close")

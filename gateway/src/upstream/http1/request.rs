@@ -21,7 +21,7 @@ impl<'a> HeadWriter<'a> {
     pub(crate) fn begin(&mut self, method: &Method, target: &[&str]) -> Result<(), BadTarget> {
         // A space would end the target, and a line end the line, for a reader.
         let is_sound = |byte| byte > b' ' && byte != 0x7f;
-        if !target.iter().all(|part| are_all(part, is_sound)) {
+        if !target.iter().all(|part| are_all(part.as_bytes(), is_sound)) {
             return Err(BadTarget);
         }
         self.0.clear();
@@ -38,8 +38,19 @@ impl<'a> HeadWriter<'a> {
 
     /// A field with `text` as its value, if all of that is visible ASCII or spaces.
     pub(crate) fn say(&mut self, name: &str, text: &str) {
-        if are_all(text, |byte| (b' '..=b'~').contains(&byte)) {
-            self.line(name, text.as_bytes());
+        self.compose(name, |value| value.extend_from_slice(text.as_bytes()));
+    }
+
+    /// A field with what `write` appends as its value, if all of that is visible ASCII or spaces.
+    pub(crate) fn compose(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.0.len();
+        self.put(&[name, ": "]);
+        let value = self.0.len();
+        write(self.0);
+        if are_all(&self.0[value..], |byte| (b' '..=b'~').contains(&byte)) {
+            self.put(&["\r\n"]);
+        } else {
+            self.0.truncate(start);
         }
     }
 
@@ -102,7 +113,7 @@ impl<'a> HeadWriter<'a> {
     }
 }
 
-/// Whether all bytes of `text` are `such`. Without a way out in the middle many are looked at at once.
-fn are_all(text: &str, such: impl Fn(u8) -> bool) -> bool {
-    text.bytes().fold(true, |all, byte| all & such(byte))
+/// Whether all of `bytes` are `such`. Without a way out in the middle many are looked at at once.
+fn are_all(bytes: &[u8], such: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(true, |all, byte| all & such(*byte))
 }
