@@ -226,7 +226,7 @@ impl Passage<'_> {
         Answer {
             status,
             fields,
-            body: Content::Upstream(body),
+            body: Content::Upstream(Box::new(body)),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::limits::Who;
 use crate::proxy::Passage;
 use crate::record::{Record, Unanswered, Watched};
 use crate::routes::{Found, Route};
-use crate::state::{State, View, Views};
+use crate::state::{State, Views};
 use crate::tally::Present;
 use crate::tunnel::Handshake;
 use crate::web_app::WebApp;
@@ -70,9 +70,9 @@ impl Worker {
         }
     }
 
-    /// What a request that begins now goes by, to its end.
-    pub(crate) fn view(&self) -> Rc<View> {
-        self.views.current()
+    /// Begins with `request`, which goes by what counts now, to its end.
+    pub(crate) fn begin(&self, request: Request) -> Rc<Record> {
+        Record::begin(request, self.views.current(), &self.journal)
     }
 
     /// Counts a connection for as long as what is returned lives.
@@ -205,8 +205,7 @@ fn stripped<'a>(route: &Route, path: &'a str) -> Option<&'a str> {
 }
 
 /// Every request: its record, its answer, the last word on the answer's headers, and the shape of errors.
-pub(crate) async fn serve(worker: &Worker, request: Request, mut payload: Payload) -> Answer<Watched> {
-    let record = Record::begin(request, worker.view(), &worker.journal);
+pub(crate) async fn serve(worker: &Worker, record: Rc<Record>, mut payload: Payload) -> Answer<Watched> {
     let (request, state) = (&record.request, &record.view.state);
     let mut answer = if let Some(answer) = cors::preflight(request, state) {
         Answer::from(answer)

@@ -24,7 +24,7 @@ pub(crate) struct Answer<B = Content> {
 /// What an answer has for its body.
 pub(crate) enum Content {
     /// What an upstream says, as it comes.
-    Upstream(ResponseBody),
+    Upstream(Box<ResponseBody>),
     /// Anything else.
     Other(BoxBody),
 }

@@ -33,7 +33,7 @@ use crate::LINGER;
 use crate::connection::Connection;
 use crate::cors;
 use crate::http1::{Body, Chunks, Incoming, Left, Nothing, Outgoing, Stop};
-use crate::record::Watched;
+use crate::record::{Record, Watched};
 use crate::serve::{Worker, serve};
 
 /// How much of further requests is read while one is worked on.
@@ -120,7 +120,7 @@ pub(crate) async fn attend(worker: Rc<Worker>, stream: Stream, peer: Option<Sock
             Next::End => break client.say_goodbye().await,
         };
         connection.is_busy();
-        let sent = client.serve(&worker, request).await;
+        let sent = client.serve(&worker, worker.begin(request)).await;
         match sent {
             Sent::Persists if !worker.is_stopping() => connection.waits(),
             Sent::Persists | Sent::Whole => break client.linger(usize::MAX).await,
@@ -184,7 +184,8 @@ impl Client {
     }
 
     /// Answers one request.
-    async fn serve(self: &Rc<Self>, worker: &Rc<Worker>, request: Request) -> Sent {
+    async fn serve(self: &Rc<Self>, worker: &Rc<Worker>, record: Rc<Record>) -> Sent {
+        let request = &record.request;
         let (is_current, wants) = (request.is_current(), request.wants);
         let has_none = request.method == Method::HEAD;
         let payload = if request.has_body() || wants == Wants::Upgrade {
@@ -193,7 +194,7 @@ impl Client {
             Payload::Nothing
         };
         let answer = {
-            let mut serving = pin!(serve(worker, request, payload));
+            let mut serving = pin!(serve(worker, record, payload));
             poll_fn(|cx| match serving.as_mut().poll(cx) {
                 Poll::Ready(answer) => Poll::Ready(Some(answer)),
                 Poll::Pending => self.poll_gone(cx).map(|()| None),
@@ -345,7 +346,7 @@ impl Client {
         worker.refuses(&problem);
         let id = RequestId::new();
         let mut answer = Answer::from(problem.response(Some(id.as_str()), None));
-        answer.fields.push(b"x-request-id", id.as_str().as_bytes());
+        answer.fields.push(b"x-request-id", id.as_bytes());
         cors::secure(&mut answer.fields);
         let Content::Other(body) = answer.body else { return };
         let body = to_bytes(body).await.unwrap_or_default();

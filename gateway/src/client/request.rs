@@ -140,7 +140,7 @@ impl Request {
         let is_current = head.version == Some(1);
         let version = if is_current { Version::HTTP_11 } else { Version::HTTP_10 };
         bytes.advance(length);
-        Self {
+        let mut request = Self {
             method,
             target,
             fields,
@@ -150,9 +150,9 @@ impl Request {
             version,
             wants: Wants::End,
             expects: false,
-        }
-        .settled()
-        .map(Some)
+        };
+        request.settle()?;
+        Ok(Some(request))
     }
 
     /// A request of HTTP/2, which has a body of the length it says, or of an open one when it `has_body`.
@@ -180,8 +180,8 @@ impl Request {
         }
     }
 
-    /// What its fields say of its connection and its body.
-    fn settled(mut self) -> Result<Self, BadRequest> {
+    /// Goes by what its fields say of its connection and its body.
+    fn settle(&mut self) -> Result<(), BadRequest> {
         let (mut closes, mut keeps, mut upgrades) = (false, self.is_current(), false);
         let (mut hosts, mut lengths, mut codings) = (0, 0, 0);
         let (mut length, mut coding) = (None, None);
@@ -232,7 +232,7 @@ impl Request {
         } else {
             Wants::Another
         };
-        Ok(self)
+        Ok(())
     }
 
     /// Whether it did not come by a version before HTTP/1.1.

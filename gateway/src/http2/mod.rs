@@ -164,7 +164,7 @@ async fn answer(worker: &Worker, mut message: Message) -> Response<BoxBody> {
     join_cookies(&mut message);
     let (has_body, payload) = frames(&mut message).await;
     let request = Request::of_http2(message.head(), has_body);
-    response(serve(worker, request, payload).await)
+    response(serve(worker, worker.begin(request), payload).await)
 }
 
 fn response(answer: Answer<Watched>) -> Response<BoxBody> {
