@@ -69,7 +69,7 @@ pub(crate) fn toward_upstream(
     for (name, value, line) in received.iter_lines() {
         let withheld = is_ours(name)
             || nominated.contains(name)
-            || route.request_rules.withhold(name)
+            || route.extras.request_rules.withhold(name)
             || (name == AUTHORIZATION.as_bytes() && route.auth != Auth::None)
             || name == TRACEPARENT.as_bytes()
             || (!traced && name == b"tracestate")
@@ -86,7 +86,7 @@ pub(crate) fn toward_upstream(
         }
     }
     if let Some(Caller { identity, token }) = caller {
-        if !route.request_rules.withhold(AUTHORIZATION.as_bytes()) {
+        if !route.extras.request_rules.withhold(AUTHORIZATION.as_bytes()) {
             // In the one spelling that every reader understands alike.
             head.parts(AUTHORIZATION, &["Bearer ", token]);
         }
@@ -104,10 +104,10 @@ pub(crate) fn toward_upstream(
     }
     head.compose("forwarded", |value| arrival.forwarded(host, scheme, value));
     let trace = record.trace(trace);
-    if !route.request_rules.withhold(TRACEPARENT.as_bytes()) {
+    if !route.extras.request_rules.withhold(TRACEPARENT.as_bytes()) {
         head.line(TRACEPARENT, trace.as_bytes());
     }
-    route.request_rules.write(head, replaced);
+    route.extras.request_rules.write(head, replaced);
     if let Some(handshake) = handshake {
         handshake.ask(head);
     }
@@ -210,7 +210,7 @@ pub(crate) fn toward_client(received: &Head, route: &Route, fields: &mut Fields)
             fields.push_line(name, value, line);
         }
     }
-    route.response_rules.apply(fields);
+    route.extras.response_rules.apply(fields);
 }
 
 /// Whether an answer with these headers is a stream of events (WHATWG HTML, section 9.2), which goes on and on.

@@ -4,7 +4,7 @@ use actix_web::http::header::WWW_AUTHENTICATE;
 use service_kit::Problem;
 
 use crate::identity::Identity;
-use crate::routes::Route;
+use crate::routes::{Extras, Route};
 
 /// Why a caller is turned away.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,10 +32,11 @@ impl From<Denied> for Problem {
 
 /// Whether `caller` has every scope and one of the roles that `route` asks for.
 pub(crate) fn check(route: &Route, caller: &Identity) -> Result<(), Denied> {
-    if !route.scopes.iter().all(|scope| caller.has_scope(scope)) {
-        return Err(Denied::Scope(route.scopes.clone()));
+    let Extras { scopes, roles, .. } = &*route.extras;
+    if !scopes.iter().all(|scope| caller.has_scope(scope)) {
+        return Err(Denied::Scope(scopes.clone()));
     }
-    if !(route.roles.is_empty() || route.roles.iter().any(|role| caller.has_role(role))) {
+    if !(roles.is_empty() || roles.iter().any(|role| caller.has_role(role))) {
         return Err(Denied::Role);
     }
     Ok(())

@@ -22,7 +22,7 @@ use crate::config::Purpose;
 use crate::http1;
 use crate::identity::Identity;
 use crate::limits::{RouteLimits, Told, TooMany, Who};
-use crate::routes::Route;
+use crate::routes::{Place, Route};
 use crate::state::View;
 use crate::tally::{InFlight, Tally};
 use crate::trace::Trace;
@@ -39,7 +39,7 @@ pub(crate) struct Record {
     pub(crate) view: Rc<View>,
     pub(crate) arrival: Arrival,
     pub(crate) id: RequestId,
-    route: OnceCell<Arc<Route>>,
+    route: Cell<Option<Place>>,
     caller: OnceCell<Identity>,
     trace: OnceCell<Trace>,
     told: RefCell<Told>,
@@ -68,7 +68,7 @@ impl Record {
             id: RequestId::of(request.fields.get("x-request-id")),
             request,
             view,
-            route: OnceCell::new(),
+            route: Cell::default(),
             caller: OnceCell::new(),
             trace: OnceCell::new(),
             told: RefCell::default(),
@@ -81,8 +81,14 @@ impl Record {
         })
     }
 
-    pub(crate) fn takes(&self, route: &Arc<Route>) {
-        let _ = self.route.set(Arc::clone(route));
+    /// Notes that the request takes the route that is at `place`; gives it.
+    pub(crate) fn takes(&self, place: Place) -> &Route {
+        self.route.set(Some(place));
+        &self.view.state.table[place]
+    }
+
+    fn route(&self) -> Option<&Route> {
+        self.route.get().map(|place| &self.view.state.table[place])
     }
 
     pub(crate) fn is_of(&self, caller: &Identity) {
@@ -91,9 +97,6 @@ impl Record {
 
     /// Counts the request of `who` by the limits of its route.
     pub(crate) fn ask(&self, limits: &RouteLimits, who: Who<'_>) -> Result<(), TooMany> {
-        if limits.is_empty() {
-            return Ok(());
-        }
         let verdict = limits.ask(who, &mut self.told.borrow_mut());
         if verdict.is_err() {
             self.tally().limited();
@@ -122,7 +125,7 @@ impl Record {
     }
 
     fn tally(&self) -> &Tally {
-        self.route.get().map_or(&self.journal.rest, |route| &route.tally)
+        self.route().map_or(&self.journal.rest, |route| &route.tally)
     }
 
     /// Gives `answer` the headers it still lacks, counts it, and watches it to its end.
@@ -132,8 +135,8 @@ impl Record {
             mut fields,
             body,
         } = answer;
-        if let Some(route) = self.route.get() {
-            route.limits.show(&self.told.borrow(), &mut fields);
+        if let Some(route) = self.route() {
+            route.extras.limits.show(&self.told.borrow(), &mut fields);
         }
         fields.set("x-request-id", self.id.as_bytes());
         self.tally().answered(&self.request.method, status);
@@ -165,7 +168,7 @@ impl Record {
 
     fn end(&self, status: u16, sent: u64, ending: Ending) {
         let took = self.started.elapsed();
-        let route = self.route.get();
+        let route = self.route();
         let is_tunnel = status == StatusCode::SWITCHING_PROTOCOLS.as_u16();
         if !is_tunnel && route.is_none_or(|route| route.purpose != Purpose::Events) {
             self.tally().took(took);

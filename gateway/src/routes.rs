@@ -1,13 +1,14 @@
 //! Which route a request takes: a tree of path segments, compiled once, as fast with a thousand routes as with ten.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Index;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::Method;
 
 use crate::config::{Auth, By, Config, Purpose, RateLimit, RouteConfig, Stale};
-use crate::header_rules;
+use crate::header_rules::{self, HeaderRules};
 use crate::limits::{Limits, RouteLimits};
 use crate::path;
 use crate::tally::Tally;
@@ -101,36 +102,68 @@ fn purpose(route: &RouteConfig) -> Purpose {
     built_in.map_or(Purpose::Service, |(_, _, _, purpose, _)| *purpose)
 }
 
-/// Where a request goes and what it must satisfy. In this order: with many routes, what a request has to look at is what costs
-/// it, and what only some look at comes last.
+/// Where a request goes and what it must satisfy. With many routes, what a request has to look at is what costs it: all of that
+/// is in the first 64 bytes, a line of a processor's cache.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub(crate) struct Route {
     pub(crate) auth: Auth,
     pub(crate) stale: Stale,
     pub(crate) purpose: Purpose,
     pub(crate) strip_prefix: bool,
-    pub(crate) tally: Arc<Tally>,
     /// The place of the upstream among those of the configuration, in the order of their names; `None` where the gateway
     /// itself answers.
     pub(crate) upstream: Option<usize>,
     pub(crate) timeout: Duration,
-    pub(crate) request_rules: header_rules::Compiled,
-    pub(crate) response_rules: header_rules::Compiled,
-    pub(crate) scopes: Vec<String>,
-    pub(crate) roles: Vec<String>,
-    pub(crate) limits: RouteLimits,
     pub(crate) body_limit: u64,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) extras: Arc<Extras>,
     /// The path prefix: what logs call the route.
     pub(crate) name: String,
     /// The origins whose pages may read answers, instead of the gateway's.
     pub(crate) origins: Option<Vec<String>>,
 }
 
+/// What most routes say nothing of: all those have the same.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    pub(crate) limits: RouteLimits,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) roles: Vec<String>,
+    pub(crate) request_rules: header_rules::Compiled,
+    pub(crate) response_rules: header_rules::Compiled,
+}
+
+impl Extras {
+    /// Those of `route`, which are `none` if it says nothing of them.
+    fn of(route: &RouteConfig, key: &Key, limits: &Limits, none: &Arc<Self>) -> Arc<Self> {
+        let rules = [&route.request_headers, &route.response_headers];
+        let says_nothing = route.rate_limit.is_empty()
+            && route.scopes.is_empty()
+            && route.roles.is_empty()
+            && rules.iter().all(|rules| **rules == HeaderRules::default());
+        if says_nothing {
+            return Arc::clone(none);
+        }
+        let [request_rules, response_rules] = rules.map(header_rules::Compiled::of);
+        Arc::new(Self {
+            limits: limits.of_route(key, &route.rate_limit),
+            scopes: route.scopes.clone(),
+            roles: route.roles.clone(),
+            request_rules,
+            response_rules,
+        })
+    }
+}
+
+/// The place of a route in the table that found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(usize);
+
 /// What a look-up found.
 #[derive(Debug)]
-pub(crate) enum Found<'a> {
-    Route(&'a Arc<Route>),
+pub(crate) enum Found {
+    Route(Place),
     /// The path is routed, but not for this method; these are.
     OtherMethods(String),
     Nothing,
@@ -139,8 +172,8 @@ pub(crate) enum Found<'a> {
 /// Routes of one path and host: those for all methods, and those for some.
 #[derive(Debug, Default)]
 struct ByMethod {
-    any: Option<Arc<Route>>,
-    some: Vec<(Method, Arc<Route>)>,
+    any: Option<Place>,
+    some: Vec<(Method, Place)>,
 }
 
 /// Of names that the operator chose: nobody else can make them collide.
@@ -157,6 +190,7 @@ struct Node {
 /// All routes, compiled.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
+    routes: Vec<Route>,
     root: Node,
     /// Most tables name no host, and then nobody looks at it.
     names_hosts: bool,
@@ -168,35 +202,34 @@ impl Table {
     /// Compiles `routes`; one whose upstream does not exist is left out. Of two for the same thing the first counts.
     pub(crate) fn compile(routes: &[RouteConfig], upstream: impl Fn(&str) -> Option<usize>, limits: &Limits) -> Self {
         let mut table = Self::default();
+        let none = Arc::default();
         for config in routes {
             let upstream = upstream(&config.upstream);
             if upstream.is_some() || config.purpose == Purpose::Events {
-                table.add(config, upstream, limits);
+                let key = Key::of(config);
+                let extras = Extras::of(config, &key, limits, &none);
+                table.add(config, key, upstream, extras);
             }
         }
         table
     }
 
-    fn add(&mut self, config: &RouteConfig, upstream: Option<usize>, limits: &Limits) {
-        let key = Key::of(config);
+    fn add(&mut self, config: &RouteConfig, key: Key, upstream: Option<usize>, extras: Arc<Extras>) {
         self.names_origins |= config.cors_origins.is_some();
         let name = if key.path.is_empty() { "/" } else { &key.path };
-        let route = Arc::new(Route {
-            tally: Tally::of_route(name),
-            limits: limits.of_route(&key, &config.rate_limit),
-            name: name.to_owned(),
-            upstream,
+        let route = Place(self.routes.len());
+        self.routes.push(Route {
             auth: config.auth,
-            scopes: config.scopes.clone(),
-            roles: config.roles.clone(),
             stale: config.stale,
-            body_limit: config.body_limit,
-            timeout: config.timeout,
-            strip_prefix: config.strip_prefix,
-            origins: config.cors_origins.clone(),
-            request_rules: header_rules::Compiled::of(&config.request_headers),
-            response_rules: header_rules::Compiled::of(&config.response_headers),
             purpose: config.purpose,
+            strip_prefix: config.strip_prefix,
+            upstream,
+            timeout: config.timeout,
+            body_limit: config.body_limit,
+            tally: Tally::of_route(name),
+            extras,
+            name: name.to_owned(),
+            origins: config.cors_origins.clone(),
         });
         let mut node = &mut self.root;
         for segment in path::segments(&key.path) {
@@ -219,11 +252,11 @@ impl Table {
             .filter_map(|name| Method::from_bytes(name.as_bytes()).ok())
             .collect();
         for method in &methods {
-            by_method.add(method, &route);
+            by_method.add(method, route);
         }
         // RFC 9110 section 9.3.2: HEAD is GET without the content.
         if methods.contains(&Method::GET) {
-            by_method.add(&Method::HEAD, &route);
+            by_method.add(&Method::HEAD, route);
         }
     }
 
@@ -235,7 +268,7 @@ impl Table {
     /// The route of the longest prefix of `path` (a normal one) that is routed at all for `host`: there, one that names
     /// the host before one that does not, and one that names the method before one that does not. A shorter prefix is
     /// never fallen back to: that might be a less guarded route.
-    pub(crate) fn find(&self, host: &str, method: &Method, path: &str) -> Found<'_> {
+    pub(crate) fn find(&self, host: &str, method: &Method, path: &str) -> Found {
         let host = if self.names_hosts {
             plain_host(host)
         } else {
@@ -260,6 +293,14 @@ impl Table {
     }
 }
 
+impl Index<Place> for Table {
+    type Output = Route;
+
+    fn index(&self, Place(place): Place) -> &Route {
+        &self.routes[place]
+    }
+}
+
 type Candidates<'a> = (Option<&'a ByMethod>, Option<&'a ByMethod>);
 
 impl Node {
@@ -271,15 +312,15 @@ impl Node {
 }
 
 impl ByMethod {
-    fn add(&mut self, method: &Method, route: &Arc<Route>) {
+    fn add(&mut self, method: &Method, route: Place) {
         if !self.some.iter().any(|(known, _)| known == method) {
-            self.some.push((method.clone(), Arc::clone(route)));
+            self.some.push((method.clone(), route));
         }
     }
 
-    fn get(&self, method: &Method) -> Option<&Arc<Route>> {
+    fn get(&self, method: &Method) -> Option<Place> {
         let named = self.some.iter().find(|(known, _)| known == method);
-        named.map(|(_, route)| route).or(self.any.as_ref())
+        named.map(|(_, route)| *route).or(self.any)
     }
 }
 
@@ -325,7 +366,7 @@ mod tests {
 
     fn name(table: &Table, host: &str, method: &Method, path: &str) -> String {
         match table.find(host, method, path) {
-            Found::Route(route) => route.name.clone(),
+            Found::Route(place) => table[place].name.clone(),
             Found::OtherMethods(allowed) => format!("405 {allowed}"),
             Found::Nothing => "404".to_owned(),
         }
@@ -421,7 +462,7 @@ mod tests {
             let path = format!("/{}", path.join("/"));
             let table = table(&routes);
             let found = match table.find(&host, &method, &path) {
-                Found::Route(route) => Some(route.body_limit),
+                Found::Route(place) => Some(table[place].body_limit),
                 Found::OtherMethods(_) | Found::Nothing => None,
             };
             prop_assert_eq!(found, naive(&routes, &host, &method, &path).map(|index| index as u64));

@@ -128,7 +128,7 @@ impl Worker {
             return Err(Problem::not_found());
         }
         let route = match record.view.state.table.find(host, method, &path) {
-            Found::Route(route) => Arc::clone(route),
+            Found::Route(place) => record.takes(place),
             Found::OtherMethods(allow) => return Err(Problem::method_not_allowed(method.as_str(), &allow)),
             Found::Nothing => return Ok(self.gateway.web.answer(request, &path)?.into()),
         };
@@ -141,37 +141,36 @@ impl Worker {
         payload: &mut Payload,
         host: &str,
         path: &str,
-        route: Arc<Route>,
+        route: &Route,
     ) -> Result<Answer, Problem> {
         let (view, request) = (&record.view, &record.request);
-        record.takes(&route);
+        let limits = &route.extras.limits;
         if let Some(address) = record.arrival.client {
-            record.ask(&route.limits, Who::Address(address))?;
+            record.ask(limits, Who::Address(address))?;
         }
         if request.body_length().is_some_and(|length| length > route.body_limit) {
             return Err(ProxyError::TooLarge(route.body_limit).into());
         }
         if cookie::is_asked_for(&request.fields) {
-            cookie::check(
-                &request.fields,
-                record.arrival.host(host),
-                view.state.origins_of(&route),
-            )?;
+            cookie::check(&request.fields, record.arrival.host(host), view.state.origins_of(route))?;
         }
         let handshake = Handshake::of(request, route.auth)?;
         let beside = handshake.as_ref().and_then(Handshake::token);
-        let caller = admission::admit(&self.gateway.verifier, &route, &request.fields, beside).await?;
+        let caller = admission::admit(&self.gateway.verifier, route, &request.fields, beside).await?;
         if let Some(caller) = &caller {
             record.is_of(&caller.identity);
-            record.ask(&route.limits, Who::User(caller.identity.user_id()))?;
-            policy::check(&route, &caller.identity)?;
+            // Finding the id takes longer than most routes need.
+            if !limits.is_empty() {
+                record.ask(limits, Who::User(caller.identity.user_id()))?;
+            }
+            policy::check(route, &caller.identity)?;
             if route.purpose == Purpose::Events {
                 let events = &self.gateway.events;
-                let answer = events.answer(&request.method, &route, path, &self.gateway.verifier, caller);
+                let answer = events.answer(&request.method, route, path, &self.gateway.verifier, caller);
                 return answer.map(Answer::from);
             }
         }
-        let path = match stripped(&route, path) {
+        let path = match stripped(route, path) {
             Some(rest) if path::is_internal(rest) => return Err(Problem::not_found()),
             Some(rest) => rest,
             None => path,
@@ -179,7 +178,7 @@ impl Worker {
         let pool = route.upstream.and_then(|upstream| view.pools.get(upstream));
         let pool = pool.ok_or_else(Problem::not_found)?;
         let passage = Passage {
-            route: &route,
+            route,
             record,
             caller: caller.as_ref(),
             host,

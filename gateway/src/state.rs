@@ -85,7 +85,7 @@ impl State {
             return &self.origins;
         };
         match self.table.find(host, method.as_ref().unwrap_or(&request.method), &path) {
-            Found::Route(route) => self.origins_of(route),
+            Found::Route(place) => self.origins_of(&self.table[place]),
             Found::OtherMethods(_) | Found::Nothing => &self.origins,
         }
     }
