@@ -52,11 +52,11 @@ fn is_normal(path: &[u8]) -> bool {
 
 /// What may stand in a path as it is: `pchar` of RFC 3986 section 3.3 without escapes, and the slash.
 fn is_plain(byte: u8) -> bool {
-    is_unreserved(byte) || matches!(byte, b'/' | b'!' | b'$' | b'&'..=b',' | b';' | b'=' | b':' | b'@')
+    is_unreserved(byte) || b"/!$&'()*+,;=:@".contains(&byte)
 }
 
 fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
 fn decode(path: &[u8]) -> Result<String, BadPath> {
