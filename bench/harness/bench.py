@@ -83,7 +83,13 @@ class Bench:
                 command += ['--take', str(take)]
         if upload:
             command += ['--upload', str(upload)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
-        if done.returncode:
-            raise Failure(f'the load client failed: {done.stderr.strip()}')
-        return json.loads(done.stdout)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+            machine.take_short_turns(client.pid)
+            try:
+                measured, complaint = client.communicate(timeout=seconds + 60)
+            except subprocess.TimeoutExpired:
+                client.kill()
+                raise
+        if client.returncode:
+            raise Failure(f'the load client failed: {complaint.strip()}')
+        return json.loads(measured)

@@ -1,5 +1,6 @@
 """Whether a request costs the same where there is much of everything: routes, live tokens, revocations."""
 import os
+import random
 import secrets
 import statistics
 import time
@@ -15,6 +16,8 @@ ROUTES, TOKENS, REVOCATIONS = 1000, 100_000, 1_000_000
 FEW = 1000
 # Each round sends so many of the tokens, and the next round others: what was used lately is not favoured.
 IN_A_ROUND = 25_000
+# How long each turn of a round takes, in seconds.
+TURN = 0.4
 TITLE = f'{ROUTES:,} routes, {TOKENS:,} live tokens and {REVOCATIONS:,} revocations beside the small case'
 
 
@@ -66,16 +69,17 @@ def measure(bench, progress):
         gateway.load(60, tokens=tokens, requests=TOKENS)
     warm = {gateway.name: gateway.process.memory() for gateway in (small, routes, large)}
 
-    rounds = bench.options.rounds or (3 if bench.options.quick else 7)
+    # Many short turns, in any order: what changes on the machine within seconds changes for all.
+    rounds = 4 * (bench.options.rounds or (1 if bench.options.quick else 7))
     samples = {'small': [], 'routes': [], 'large': []}
     for number in range(rounds):
         skip = number * IN_A_ROUND % TOKENS
         turns = [
-            (small, lambda: small.load(1.0, tokens=tokens, take=FEW)),
-            (routes, lambda: routes.load(1.0, tokens=tokens, skip=skip, take=IN_A_ROUND)),
-            (large, lambda: large.load(1.0, tokens=tokens, skip=skip, take=IN_A_ROUND)),
+            (small, lambda: small.load(TURN, tokens=tokens, take=FEW)),
+            (routes, lambda: routes.load(TURN, tokens=tokens, skip=skip, take=IN_A_ROUND)),
+            (large, lambda: large.load(TURN, tokens=tokens, skip=skip, take=IN_A_ROUND)),
         ]
-        for gateway, load in turns if number % 2 == 0 else reversed(turns):
+        for gateway, load in random.sample(turns, len(turns)):
             sample = measure_cost(gateway.process, load)
             samples[gateway.name].append({**sample, 'round': number})
             progress(f'flat {number + 1}/{rounds} {gateway.name}: {sample["cpu_us"]:.1f} us, '

@@ -1,15 +1,21 @@
 """What the kernel says about processes and cores, and how processes are started, pinned and ended."""
+import ctypes
 import http.client
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import time
 
 PROXY_CORE = int(os.environ.get('BENCH_PROXY_CORE', '0'))
 LOAD_CORE = int(os.environ.get('BENCH_LOAD_CORE', '1'))
 TICK = os.sysconf('SC_CLK_TCK')
+# The number of sched_setattr(2), by architecture; how it wants its argument; and the turn it is to give, in nanoseconds.
+SET_ATTRIBUTES = {'x86_64': 314, 'aarch64': 274}.get(os.uname().machine)
+ATTRIBUTES = 'IIQiIQQQ'
+TURN = 100_000
 
 
 class Failure(Exception):
@@ -37,6 +43,15 @@ def cpu_clock(pid):
     return (~pid << 3) | 2
 
 
+def take_short_turns(pid):
+    """Lets a process, and those that it will start, keep the others on its core waiting for 0.1 ms at a time; without it, that
+    is some 3 ms. Kernels before 6.12 know no such thing, and everything is as it was.
+    """
+    if SET_ATTRIBUTES:
+        size = struct.calcsize(ATTRIBUTES)
+        ctypes.CDLL(None).syscall(SET_ATTRIBUTES, pid, struct.pack(ATTRIBUTES, size, 0, 0, 0, 0, TURN, 0, 0), 0)
+
+
 class Process:
     """A server, on one core, with its children. Its output goes to a file."""
 
@@ -50,6 +65,8 @@ class Process:
             self.popen = subprocess.Popen(
                 ['taskset', '-c', str(core), *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory,
                 env={**clean, 'HOME': directory, **(environment or {})}, start_new_session=True)
+        if core == LOAD_CORE:
+            take_short_turns(self.popen.pid)
 
     def tree(self):
         """The process ids of it and of its children."""

@@ -91,7 +91,7 @@ def scenarios(options):
     def own_share(runner, samples, number):
         # What it manages right now: on a machine that others slow down in between, 70 % of what it managed a minute ago may
         # be all that it can do.
-        own = runner.measure(seconds, connections=64)['per_second']
+        own = runner.measure(seconds / 2, connections=64)['per_second']
         return runner.measure(seconds, connections=64, rate=round(own * 0.7))
 
     def plain_share(runner, samples, number):
@@ -120,8 +120,8 @@ def scenarios(options):
     return [
         Scenario('saturated', 'Small JSON, as fast as it goes (64 keep-alive connections)', rounds, saturated),
         Scenario('paced', f'Small JSON at {options.rate:,} requests/s', rounds, paced),
-        Scenario('own70', 'Small JSON at 70 % of its own saturation', 2 * rounds, own_share),
-        Scenario('plain70', f'Small JSON at 70 % of the saturation of {PLAIN}', rounds, plain_share),
+        Scenario('own70', 'Small JSON at 70 % of its own saturation', 3 * rounds, own_share),
+        Scenario('plain70', f'Small JSON at 70 % of the saturation of {PLAIN}', 3 * rounds, plain_share),
         Scenario('download', '1 MB downloads (8 connections)', few, download),
         Scenario('upload', '1 MB uploads (8 connections)', few, upload),
         Scenario('cold', 'Cold cache: every token is new', few, cold),

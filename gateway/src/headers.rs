@@ -41,9 +41,7 @@ pub(crate) fn is_host(text: &str) -> bool {
         Some(None) => return false,
         None => {
             let (name, port) = text.split_at(text.bytes().position(|byte| byte == b':').unwrap_or(text.len()));
-            let plain = name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+            let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
             (plain && (1..=255).contains(&name.len()), port)
         }
     };

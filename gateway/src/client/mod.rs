@@ -120,6 +120,7 @@ pub(crate) async fn attend(worker: Rc<Worker>, stream: Stream, peer: Option<Sock
             Next::End => break client.say_goodbye().await,
         };
         connection.is_busy();
+        give_way().await;
         let sent = client.serve(&worker, worker.begin(request)).await;
         match sent {
             Sent::Persists if !worker.is_stopping() => connection.waits(),
@@ -132,6 +133,21 @@ pub(crate) async fn attend(worker: Rc<Worker>, stream: Stream, peer: Option<Sock
     }
     connection.closes();
     *client.stream.borrow_mut() = Stream::Gone;
+}
+
+/// Lets everybody on this worker go first who is ready to: an answer that has come is that to a request that has waited longer
+/// than the one which is to begin.
+async fn give_way() {
+    let mut gave = false;
+    poll_fn(|cx| {
+        if gave {
+            return Poll::Ready(());
+        }
+        gave = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 impl Client {
@@ -406,5 +422,27 @@ impl Client {
             // Who has gone already needs no cutting off.
             let _ = socket.shutdown(Shutdown::Both);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::{LocalSet, spawn_local};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_gives_way_lets_those_go_first_who_are_ready_and_goes_on() {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let (first, second) = (Rc::clone(&order), Rc::clone(&order));
+        let tasks = LocalSet::new();
+        tasks.spawn_local(async move {
+            let ready = spawn_local(async move { second.borrow_mut().push("an answer that has come") });
+            give_way().await;
+            first.borrow_mut().push("a request that begins");
+            ready.await
+        });
+        tasks.await;
+        assert_eq!(*order.borrow(), ["an answer that has come", "a request that begins"]);
     }
 }
