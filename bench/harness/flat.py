@@ -70,7 +70,7 @@ def measure(bench, progress):
     warm = {gateway.name: gateway.process.memory() for gateway in (small, routes, large)}
 
     # Many short turns, in any order: what changes on the machine within seconds changes for all.
-    rounds = 4 * (bench.options.rounds or (1 if bench.options.quick else 7))
+    rounds = 8 * (bench.options.rounds or (1 if bench.options.quick else 7))
     samples = {'small': [], 'routes': [], 'large': []}
     for number in range(rounds):
         skip = number * IN_A_ROUND % TOKENS
