@@ -34,7 +34,7 @@ def arguments():
     parser.add_argument('file', nargs='?', help='a JSON file of results, for report')
     parser.add_argument('--contestants', default='*', metavar='A,B', help='who; * stands for anything')
     parser.add_argument('--scenarios', default='*', metavar='A,B', help='what')
-    parser.add_argument('--rounds', type=int, help='how often (default 7; some scenarios half of it)')
+    parser.add_argument('--rounds', type=int, help='how often (default 7; some scenarios half of it, or a multiple)')
     parser.add_argument('--quick', action='store_true', help='few and short rounds: to see that it works, and roughly what')
     parser.add_argument('--rate', type=int, default=2500, help='requests a second of `paced` (default 2500)')
     parser.add_argument('--compare', type=pair, action='append', default=[], metavar='NAME=BINARY',

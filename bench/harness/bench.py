@@ -61,6 +61,9 @@ class Bench:
                      render('upstream.conf', PORT=self.upstream, DIRECTORY=place, BIG=big))
         upstream = self.start('upstream', ['nginx', '-c', file], machine.LOAD_CORE, place)
         machine.wait_for(upstream, self.upstream, ITEM)
+        # Its worker may have been there before.
+        for process in upstream.tree():
+            machine.take_short_turns(process)
         self.start('sink', [self.options.load, 'sink', f'127.0.0.1:{self.sink}'], machine.LOAD_CORE, self.place('sink'))
 
     def token_service(self, algorithm):
@@ -84,10 +87,11 @@ class Bench:
         if upload:
             command += ['--upload', str(upload)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
-            machine.take_short_turns(client.pid)
             try:
+                machine.take_short_turns(client.pid)
                 measured, complaint = client.communicate(timeout=seconds + 60)
-            except subprocess.TimeoutExpired:
+            except BaseException:
+                # Whoever has to end does not wait for it.
                 client.kill()
                 raise
         if client.returncode:

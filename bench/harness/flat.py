@@ -15,7 +15,7 @@ from .token_service import AUDIENCE
 ROUTES, TOKENS, REVOCATIONS = 1000, 100_000, 1_000_000
 FEW = 1000
 # Each round sends so many of the tokens, and the next round others: what was used lately is not favoured.
-IN_A_ROUND = 25_000
+IN_A_ROUND = 12_500
 # How long each turn of a round takes, in seconds.
 TURN = 0.4
 TITLE = f'{ROUTES:,} routes, {TOKENS:,} live tokens and {REVOCATIONS:,} revocations beside the small case'

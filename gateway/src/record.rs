@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
-use service_kit::{RequestId, clock};
+use service_kit::RequestId;
 
 use crate::access_log::{Journal, Line};
 use crate::body::Progress;
@@ -60,10 +60,10 @@ enum Ending {
 }
 
 impl Record {
-    /// Begins the record of `request`.
-    pub(crate) fn begin(request: Request, view: Rc<View>, journal: &Rc<Journal>) -> Rc<Self> {
+    /// Begins the record of `request`, which was there from `started` on.
+    pub(crate) fn begin(request: Request, started: Instant, view: Rc<View>, journal: &Rc<Journal>) -> Rc<Self> {
         Rc::new(Self {
-            started: clock::instant(),
+            started,
             arrival: Arrival::of(&request, &view.state.proxies),
             id: RequestId::of(request.fields.get("x-request-id")),
             request,

@@ -102,8 +102,8 @@ fn purpose(route: &RouteConfig) -> Purpose {
     built_in.map_or(Purpose::Service, |(_, _, _, purpose, _)| *purpose)
 }
 
-/// Where a request goes and what it must satisfy. With many routes, what a request has to look at is what costs it: all of that
-/// is in the first 64 bytes, a line of a processor's cache.
+/// Where a request goes and what it must satisfy. With many routes, what a request has to look at is what costs it: what each
+/// looks at is in the first 64 bytes, a line of a processor's cache.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Route {
@@ -123,6 +123,8 @@ pub(crate) struct Route {
     /// The origins whose pages may read answers, instead of the gateway's.
     pub(crate) origins: Option<Vec<String>>,
 }
+
+const _: () = assert!(std::mem::offset_of!(Route, name) <= 64, "that is more than a line");
 
 /// What most routes say nothing of: all those have the same.
 #[derive(Debug, Default)]
@@ -454,7 +456,7 @@ mod tests {
             routes in routes(), host in "[xyz]", method in prop::sample::select(vec![Method::GET, Method::HEAD, Method::PUT]),
             path in prop::collection::vec("[abc]", 0..5),
         ) {
-            // The timeout tells routes apart, since several may have one name.
+            // The body limit tells routes apart, since several may have one name.
             let routes: Vec<RouteConfig> = routes.into_iter().enumerate().map(|(index, mut route)| {
                 route.body_limit = index as u64;
                 route

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::http::{Method, StatusCode};
 use arc_swap::ArcSwap;
@@ -70,9 +70,9 @@ impl Worker {
         }
     }
 
-    /// Begins with `request`, which goes by what counts now, to its end.
-    pub(crate) fn begin(&self, request: Request) -> Rc<Record> {
-        Record::begin(request, self.views.current(), &self.journal)
+    /// Begins with `request`, which was there from `began` on and goes by what counts now, to its end.
+    pub(crate) fn begin(&self, request: Request, began: Instant) -> Rc<Record> {
+        Record::begin(request, began, self.views.current(), &self.journal)
     }
 
     /// Counts a connection for as long as what is returned lives.

@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker, ready};
 use actix_web::body::{BodySize, to_bytes};
 use actix_web::http::{Method, StatusCode};
 use bytes::{Buf, Bytes};
-use service_kit::{Problem, RequestId};
+use service_kit::{Problem, RequestId, clock};
 use tokio::io::AsyncWrite;
 
 pub(crate) use answer::{Answer, Content};
@@ -120,8 +120,9 @@ pub(crate) async fn attend(worker: Rc<Worker>, stream: Stream, peer: Option<Sock
             Next::End => break client.say_goodbye().await,
         };
         connection.is_busy();
+        let began = clock::instant();
         give_way().await;
-        let sent = client.serve(&worker, worker.begin(request)).await;
+        let sent = client.serve(&worker, worker.begin(request, began)).await;
         match sent {
             Sent::Persists if !worker.is_stopping() => connection.waits(),
             Sent::Persists | Sent::Whole => break client.linger(usize::MAX).await,

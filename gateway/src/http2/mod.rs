@@ -22,7 +22,7 @@ use actix_web::{HttpMessage, rt};
 use futures_util::future::poll_fn;
 use futures_util::stream::{Stream, StreamExt, once};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use service_kit::Problem;
+use service_kit::{Problem, clock};
 use tokio::io::Interest;
 use tokio::sync::Mutex;
 
@@ -164,7 +164,7 @@ async fn answer(worker: &Worker, mut message: Message) -> Response<BoxBody> {
     join_cookies(&mut message);
     let (has_body, payload) = frames(&mut message).await;
     let request = Request::of_http2(message.head(), has_body);
-    response(serve(worker, worker.begin(request), payload).await)
+    response(serve(worker, worker.begin(request, clock::instant()), payload).await)
 }
 
 fn response(answer: Answer<Watched>) -> Response<BoxBody> {
