@@ -1,6 +1,9 @@
 //! Where an answer ends (RFC 9112 section 6), read piece by piece as it comes.
 
+use std::borrow::Cow;
+
 use anyhow::{Context, bail, ensure};
+use memchr::memmem;
 
 /// The largest head of an answer that is taken.
 const MAX_HEAD: usize = 64 * 1024;
@@ -71,21 +74,27 @@ impl Response {
                 }
                 Expect::Trailers => match self.until(&mut bytes, b"\r\n")? {
                     None => return Ok(None),
-                    Some(line) if line.is_empty() => return self.complete(bytes),
+                    Some(line) if line[..] == *b"\r\n" => return self.complete(bytes),
                     Some(_) => {}
                 },
             }
         }
     }
 
-    /// What stands before `end`, once that has come.
-    fn until(&mut self, bytes: &mut &[u8], end: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
+    /// What ends with `end`, that included, once it has come.
+    fn until<'a>(&mut self, bytes: &mut &'a [u8], end: &[u8]) -> anyhow::Result<Option<Cow<'a, [u8]>>> {
+        if self.begun.is_empty()
+            && let Some(found) = memmem::find(bytes, end)
+        {
+            let (whole, rest) = bytes.split_at(found + end.len());
+            *bytes = rest;
+            return Ok(Some(Cow::Borrowed(whole)));
+        }
         // The end itself may come in two pieces.
         let from = self.begun.len().saturating_sub(end.len() - 1);
         let before = self.begun.len();
         self.begun.extend_from_slice(bytes);
-        let found = self.begun[from..].windows(end.len()).position(|window| window == end);
-        let Some(found) = found else {
+        let Some(found) = memmem::find(&self.begun[from..], end) else {
             ensure!(self.begun.len() <= MAX_HEAD, "a head or line is too long");
             *bytes = &[];
             return Ok(None);
@@ -93,15 +102,14 @@ impl Response {
         let past = from + found + end.len();
         *bytes = &bytes[past - before..];
         let mut taken = std::mem::take(&mut self.begun);
-        taken.truncate(past - end.len());
-        Ok(Some(taken))
+        taken.truncate(past);
+        Ok(Some(Cow::Owned(taken)))
     }
 
     fn read_head(&mut self, head: &[u8]) -> anyhow::Result<()> {
-        let head = [head, b"\r\n\r\n"].concat();
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut parsed = httparse::Response::new(&mut headers);
-        parsed.parse(&head).context("the answer is not HTTP/1.1")?;
+        parsed.parse(head).context("the answer is not HTTP/1.1")?;
         self.status = parsed.code.context("the answer has no status")?;
         let value = |name: &str| {
             let header = parsed
