@@ -1,13 +1,12 @@
-"""What contestants share: a directory, the upstream, the token services, and the load client."""
+"""What contestants share: a directory, the load client that is also their upstream, and the token services."""
 import contextlib
 import json
 import os
-import subprocess
+import select
 import tempfile
 
 from . import machine
 from .machine import Failure, Process
-from .templates import render, write
 from .token_service import TokenService
 
 ITEM, BIG, UPLOAD = '/bench/item', '/bench/big', '/bench/upload'
@@ -40,8 +39,8 @@ class Bench:
     def __exit__(self, *failure):
         self.closing.close()
 
-    def start(self, name, command, core, directory, environment=None):
-        process = Process(name, command, core, directory, environment)
+    def start(self, name, command, core, directory, environment=None, pipes=False):
+        process = Process(name, command, core, directory, environment, pipes)
         self.closing.callback(process.stop)
         return process
 
@@ -52,18 +51,9 @@ class Bench:
         return path
 
     def _start_upstream(self):
-        big = os.path.join(self.directory, 'big')
-        with open(big, 'wb') as file:
-            file.write(os.urandom(MEGABYTE))
-        os.chmod(big, 0o644)
-        place = self.place('upstream')
-        file = write(os.path.join(place, 'conf'),
-                     render('upstream.conf', PORT=self.upstream, DIRECTORY=place, BIG=big))
-        upstream = self.start('upstream', ['nginx', '-c', file], machine.LOAD_CORE, place)
-        machine.wait_for(upstream, self.upstream, ITEM)
-        # Its worker may have been there before.
-        for process in upstream.tree():
-            machine.take_short_turns(process)
+        command = [self.options.load, 'serve', f'127.0.0.1:{self.upstream}']
+        self.client = self.start('load client', command, machine.LOAD_CORE, self.place('load'), pipes=True)
+        machine.wait_for(self.client, self.upstream, ITEM)
         self.start('sink', [self.options.load, 'sink', f'127.0.0.1:{self.sink}'], machine.LOAD_CORE, self.place('sink'))
 
     def token_service(self, algorithm):
@@ -75,25 +65,21 @@ class Bench:
     def load(self, port, seconds, paths=(ITEM,), connections=64, rate=0, requests=0, tokens=None, skip=0, take=None,
              upload=None):
         """Has the load client send requests; what it measured."""
-        command = ['taskset', '-c', str(machine.LOAD_CORE), self.options.load, 'run', '--address', f'127.0.0.1:{port}',
-                   '--seconds', str(seconds), '--connections', str(connections), '--rate', str(rate),
-                   '--requests', str(requests)]
+        plan = ['--address', f'127.0.0.1:{port}', '--seconds', str(seconds), '--connections', str(connections),
+                '--rate', str(rate), '--requests', str(requests)]
         for path in paths:
-            command += ['--path', path]
+            plan += ['--path', path]
         if tokens:
-            command += ['--tokens', tokens, '--skip', str(skip)]
+            plan += ['--tokens', tokens, '--skip', str(skip)]
             if take:
-                command += ['--take', str(take)]
+                plan += ['--take', str(take)]
         if upload:
-            command += ['--upload', str(upload)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
-            try:
-                machine.take_short_turns(client.pid)
-                measured, complaint = client.communicate(timeout=seconds + 60)
-            except BaseException:
-                # Whoever has to end does not wait for it.
-                client.kill()
-                raise
-        if client.returncode:
-            raise Failure(f'the load client failed: {complaint.strip()}')
-        return json.loads(measured)
+            plan += ['--upload', str(upload)]
+        client = self.client.popen
+        print(json.dumps(plan), file=client.stdin, flush=True)
+        ready, _, _ = select.select([client.stdout], [], [], seconds + 60)
+        line = client.stdout.readline() if ready else ''
+        measured = json.loads(line) if line else {'failed': self.client.tail() or 'it says nothing'}
+        if 'failed' in measured:
+            raise Failure(f'the load client failed: {measured["failed"]}')
+        return measured

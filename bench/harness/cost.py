@@ -10,12 +10,12 @@ def cores():
     return busy, stolen + of_load
 
 
-def measure(process, load):
-    """Runs `load`; what the client saw, and what it cost."""
-    before, cpu, began = cores(), process.cpu_ns(), time.monotonic()
+def measure(process, client, load):
+    """Has `client` run `load`; what it saw, and what it cost the two."""
+    before, cpu, loading, began = cores(), process.cpu_ns(), client.cpu_ns(), time.monotonic()
     sample = load()
     took = time.monotonic() - began
-    cpu = process.cpu_ns() - cpu
+    cpu, loading = process.cpu_ns() - cpu, client.cpu_ns() - loading
     busy, stolen = (after - earlier for after, earlier in zip(cores(), before))
     good = sample['statuses'].get('200', 0)
     if good < sample['requests'] or sample['broken']:
@@ -24,6 +24,7 @@ def measure(process, load):
         **sample,
         'cpu_us': cpu / 1000 / max(1, good),
         'core_used': cpu / 1e9 / took,
+        'client_used': loading / 1e9 / took,
         'foreign': max(0.0, busy - cpu / 1e9) / took,
         'stolen': stolen / took,
         'memory': process.memory(),

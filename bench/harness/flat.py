@@ -80,7 +80,7 @@ def measure(bench, progress):
             (large, lambda: large.load(TURN, tokens=tokens, skip=skip, take=IN_A_ROUND)),
         ]
         for gateway, load in random.sample(turns, len(turns)):
-            sample = measure_cost(gateway.process, load)
+            sample = measure_cost(gateway.process, bench.client, load)
             samples[gateway.name].append({**sample, 'round': number})
             progress(f'flat {number + 1}/{rounds} {gateway.name}: {sample["cpu_us"]:.1f} us, '
                      f'{sample["per_second"]:.0f}/s, p99 {sample["p99"]:.0f} us, foreign {sample["foreign"]:.0%}')

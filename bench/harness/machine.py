@@ -1,21 +1,15 @@
 """What the kernel says about processes and cores, and how processes are started, pinned and ended."""
-import ctypes
 import http.client
 import os
 import re
 import signal
 import socket
-import struct
 import subprocess
 import time
 
 PROXY_CORE = int(os.environ.get('BENCH_PROXY_CORE', '0'))
 LOAD_CORE = int(os.environ.get('BENCH_LOAD_CORE', '1'))
 TICK = os.sysconf('SC_CLK_TCK')
-# The number of sched_setattr(2), by architecture; how it wants its argument; and the turn it is to give, in nanoseconds.
-SET_ATTRIBUTES = {'x86_64': 314, 'aarch64': 274}.get(os.uname().machine)
-ATTRIBUTES = 'IIQiIQQQ'
-TURN = 100_000
 
 
 class Failure(Exception):
@@ -43,19 +37,11 @@ def cpu_clock(pid):
     return (~pid << 3) | 2
 
 
-def take_short_turns(pid):
-    """Asks for turns of 0.1 ms, instead of some 3, for a process and those that it will start: the others on its core are to
-    wait no longer. Kernels before 6.12 know no such thing, and everything is as it was.
-    """
-    if SET_ATTRIBUTES:
-        size, nice = struct.calcsize(ATTRIBUTES), os.getpriority(os.PRIO_PROCESS, pid)
-        ctypes.CDLL(None).syscall(SET_ATTRIBUTES, pid, struct.pack(ATTRIBUTES, size, 0, 0, nice, 0, TURN, 0, 0), 0)
-
-
 class Process:
-    """A server, on one core, with its children. Its output goes to a file."""
+    """A server, on one core, with its children. Its output goes to a file, unless it is talked to through `pipes`: then only
+    what it complains about."""
 
-    def __init__(self, name, command, core, directory, environment=None):
+    def __init__(self, name, command, core, directory, environment=None, pipes=False):
         os.makedirs(directory, exist_ok=True)
         self.name = name
         self.directory = directory
@@ -63,10 +49,9 @@ class Process:
         clean = {key: value for key, value in os.environ.items() if not key.startswith('PORTCULLIS_')}
         with open(self.log, 'w') as log:
             self.popen = subprocess.Popen(
-                ['taskset', '-c', str(core), *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory,
+                ['taskset', '-c', str(core), *command], stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if pipes else log, stderr=log, text=True, cwd=directory,
                 env={**clean, 'HOME': directory, **(environment or {})}, start_new_session=True)
-        if core == LOAD_CORE:
-            take_short_turns(self.popen.pid)
 
     def tree(self):
         """The process ids of it and of its children."""

@@ -64,11 +64,11 @@ def scenario_table(found):
         [name, number(median(samples, 'cpu_us')), number(ratio(samples, found.get(PLAIN, [])), 2),
          number(median(samples, 'per_second'), 0), number(latency(samples, 'p50'), 0), number(latency(samples, 'p99'), 0),
          number(median(samples, 'usual_p99'), 0) if median(samples, 'usual_p99') else '',
-         f'{median(samples, "core_used"):.0%}', f'{median(samples, "foreign"):.0%}',
+         *(f'{median(samples, key):.0%}' for key in ('core_used', 'client_used', 'foreign')),
          number(median(samples, 'memory') / 1e6, 0)]
         for name, samples in found.items()]
     return table(['', 'CPU µs/request', f'× {PLAIN}', 'requests/s', 'p50 µs', 'p99 µs', 'usual p99 µs',
-                  'of the core used', 'used by others', 'memory MB'], rows)
+                  'of the core used', 'of the other core', 'used by others', 'memory MB'], rows)
 
 
 def goals(results):

@@ -58,7 +58,7 @@ class Runner:
     def measure(self, seconds, **load):
         """One stretch under load: what the client saw, and what it cost."""
         load = {'tokens': self.service.tokens, 'take': WARM, **load}
-        return cost.measure(self.process, lambda: self.bench.load(self.port, seconds, **load))
+        return cost.measure(self.process, self.bench.client, lambda: self.bench.load(self.port, seconds, **load))
 
 
 class Scenario:
@@ -91,8 +91,8 @@ def scenarios(options):
     def own_share(runner, samples, number):
         # What it manages right now: on a machine that others slow down in between, 70 % of what it managed a minute ago may
         # be all that it can do.
-        own = runner.measure(seconds / 2, connections=64)['per_second']
-        return runner.measure(seconds, connections=64, rate=round(own * 0.7))
+        own = runner.measure(seconds / 4, connections=64)['per_second']
+        return runner.measure(seconds / 2, connections=64, rate=round(own * 0.7))
 
     def plain_share(runner, samples, number):
         own, plain = saturation(samples, runner.name), saturation(samples, PLAIN)
@@ -102,7 +102,7 @@ def scenarios(options):
         # Who cannot keep up with that rate would only show how long the queue became.
         if rate > 0.9 * own:
             return None
-        return runner.measure(seconds, connections=64, rate=round(rate))
+        return runner.measure(seconds / 2, connections=64, rate=round(rate))
 
     def download(runner, samples, number):
         return runner.measure(seconds, connections=8, paths=[BIG])
@@ -120,8 +120,8 @@ def scenarios(options):
     return [
         Scenario('saturated', 'Small JSON, as fast as it goes (64 keep-alive connections)', rounds, saturated),
         Scenario('paced', f'Small JSON at {options.rate:,} requests/s', rounds, paced),
-        Scenario('own70', 'Small JSON at 70 % of its own saturation', 3 * rounds, own_share),
-        Scenario('plain70', f'Small JSON at 70 % of the saturation of {PLAIN}', 3 * rounds, plain_share),
+        Scenario('own70', 'Small JSON at 70 % of its own saturation', 6 * rounds, own_share),
+        Scenario('plain70', f'Small JSON at 70 % of the saturation of {PLAIN}', 6 * rounds, plain_share),
         Scenario('download', '1 MB downloads (8 connections)', few, download),
         Scenario('upload', '1 MB uploads (8 connections)', few, upload),
         Scenario('cold', 'Cold cache: every token is new', few, cold),

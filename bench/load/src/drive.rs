@@ -12,6 +12,7 @@ use rustix::event::{Timespec, epoll};
 use serde::Serialize;
 
 use crate::connection::{BUFFER, Connection, Sending};
+use crate::origin::Origin;
 
 const EVENTS: usize = 256;
 /// How long requests that are on their way at the end may still take, and how late a fixed rate may be.
@@ -57,10 +58,10 @@ pub(crate) struct Measured {
     received: u64,
 }
 
-/// Carries out `plan`.
-pub(crate) fn drive(plan: &Plan) -> anyhow::Result<Measured> {
-    let mut drive = Drive::new(plan)?;
-    drive.run()?;
+/// Carries out `plan`, and does meanwhile what the upstream is asked for, if there is one in this loop.
+pub(crate) fn drive(plan: &Plan, poll: &OwnedFd, origin: Option<&mut Origin>) -> anyhow::Result<Measured> {
+    let mut drive = Drive::new(plan, poll)?;
+    drive.run(origin)?;
     Ok(drive.measured())
 }
 
@@ -96,7 +97,7 @@ impl Windows {
 
 struct Drive<'a> {
     plan: &'a Plan,
-    poll: OwnedFd,
+    poll: &'a OwnedFd,
     connections: Vec<Connection>,
     unused: Vec<usize>,
     buffer: Vec<u8>,
@@ -117,13 +118,12 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 impl<'a> Drive<'a> {
-    fn new(plan: &'a Plan) -> anyhow::Result<Self> {
-        let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    fn new(plan: &'a Plan, poll: &'a OwnedFd) -> anyhow::Result<Self> {
         let connections: Vec<_> = (0..plan.connections)
             .map(|_| Connection::open(plan.address))
             .collect::<anyhow::Result<_>>()?;
         for (index, connection) in connections.iter().enumerate() {
-            epoll::add(&poll, connection, data(index), epoll::EventFlags::IN)?;
+            epoll::add(poll, connection, data(index), epoll::EventFlags::IN)?;
         }
         Ok(Self {
             plan,
@@ -164,7 +164,7 @@ impl<'a> Drive<'a> {
         (self.plan.rate > 0.0).then(|| (self.issued as f64 * 1e9 / self.plan.rate) as u64)
     }
 
-    fn run(&mut self) -> anyhow::Result<()> {
+    fn run(&mut self, mut origin: Option<&mut Origin>) -> anyhow::Result<()> {
         let end = nanoseconds(Duration::from_secs_f64(self.plan.seconds));
         let mut events = Vec::with_capacity(EVENTS);
         loop {
@@ -180,9 +180,13 @@ impl<'a> Drive<'a> {
             }
             let wait = self.wait(issuing);
             events.clear();
-            epoll::wait(&self.poll, spare_capacity(&mut events), Some(&wait))?;
+            epoll::wait(self.poll, spare_capacity(&mut events), Some(&wait))?;
             for event in events.drain(..) {
-                self.turn(usize::try_from(event.data.u64())?, event.flags)?;
+                let data = event.data.u64();
+                match &mut origin {
+                    Some(origin) if Origin::is_meant(data) => origin.turn(data, self.poll)?,
+                    _ => self.turn(usize::try_from(data)?, event.flags)?,
+                }
             }
         }
         Ok(())
@@ -262,7 +266,7 @@ impl<'a> Drive<'a> {
                     } else {
                         epoll::EventFlags::empty()
                     };
-                    epoll::modify(&self.poll, connection, data(index), epoll::EventFlags::IN | writing)?;
+                    epoll::modify(self.poll, connection, data(index), epoll::EventFlags::IN | writing)?;
                 }
                 Ok(())
             }
@@ -274,7 +278,7 @@ impl<'a> Drive<'a> {
     /// close connections that they do not need.
     fn replace(&mut self, index: usize, error: anyhow::Error) -> anyhow::Result<()> {
         let fresh = Connection::open(self.plan.address)?;
-        epoll::add(&self.poll, &fresh, data(index), epoll::EventFlags::IN)?;
+        epoll::add(self.poll, &fresh, data(index), epoll::EventFlags::IN)?;
         let old = std::mem::replace(&mut self.connections[index], fresh);
         if old.underway.is_some() {
             self.broken += 1;

@@ -1,4 +1,5 @@
-//! The load client of `scripts/bench`: one thread that keeps many HTTP/1.1 connections busy, and a sink for uploads.
+//! The load client of `scripts/bench`: one thread that keeps many HTTP/1.1 connections busy, and is the upstream as well; and
+//! a sink for uploads.
 //!
 //! It measures either as fast as answers come (a closed loop) or at a fixed rate. At a fixed rate each latency counts from
 //! the moment the request was due, not from when it could be sent: a server that stalls pays for everything that
@@ -6,7 +7,9 @@
 
 mod connection;
 mod drive;
+mod origin;
 mod response;
+mod serve;
 mod sink;
 
 use std::io::Write;
@@ -15,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use clap::{Args, Parser, Subcommand};
+use rustix::event::epoll;
 
 /// A load client and an upload sink for benchmarks of gateways.
 #[derive(Debug, Parser)]
@@ -27,6 +31,11 @@ struct Arguments {
 enum Command {
     /// Send requests and print what was measured, as JSON
     Run(RunArguments),
+    /// Be an upstream, and carry out the plans that come on standard input: each line a JSON array of the arguments of `run`
+    Serve {
+        /// Where to listen
+        address: SocketAddr,
+    },
     /// Take every request's body and answer 200
     Sink {
         /// Where to listen
@@ -70,18 +79,23 @@ struct RunArguments {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
-        Command::Run(arguments) => run(&arguments),
+        Command::Run(arguments) => {
+            let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+            let measured = drive::drive(&plan(&arguments)?, &poll, None)?;
+            Ok(writeln!(std::io::stdout(), "{}", serde_json::to_string(&measured)?)?)
+        }
+        Command::Serve { address } => serve::serve(address),
         Command::Sink { address } => sink::serve(address),
     }
 }
 
-fn run(arguments: &RunArguments) -> anyhow::Result<()> {
+fn plan(arguments: &RunArguments) -> anyhow::Result<drive::Plan> {
     ensure!(arguments.connections > 0, "--connections must be at least 1");
     let tokens = match &arguments.tokens {
         Some(file) => read_tokens(file, arguments.skip, arguments.take)?,
         None => vec![None],
     };
-    let plan = drive::Plan {
+    Ok(drive::Plan {
         address: arguments.address,
         connections: arguments.connections,
         seconds: arguments.seconds,
@@ -89,10 +103,7 @@ fn run(arguments: &RunArguments) -> anyhow::Result<()> {
         requests: arguments.requests,
         heads: heads(arguments, &tokens),
         body: vec![b'x'; arguments.upload.unwrap_or(0)],
-    };
-    let measured = drive::drive(&plan)?;
-    writeln!(std::io::stdout(), "{}", serde_json::to_string(&measured)?)?;
-    Ok(())
+    })
 }
 
 fn read_tokens(file: &Path, skip: usize, take: usize) -> anyhow::Result<Vec<Option<String>>> {
