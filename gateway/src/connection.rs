@@ -1,10 +1,9 @@
 //! What is remembered of clients' connections: an end to those that are held without a use, early when room runs short.
 
 use std::cell::{Cell, RefCell};
-use std::net::TcpStream as Handle;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use actix_web::rt::{self, net::TcpStream};
@@ -12,7 +11,6 @@ use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
 use service_kit::clock;
 
 use crate::LINGER;
-use crate::http2::{Load, is_late};
 
 /// How often connections are looked at, at least and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -44,7 +42,8 @@ pub(crate) struct Bounds {
     pub(crate) keep_alive: Duration,
     /// One whose next head is not whole so long after it began is ended; or, when it is new, after that.
     pub(crate) header: Duration,
-    /// One of HTTP/2 that takes nothing of what it is sent for longer than this is ended; the system does so with the others.
+    /// One that takes nothing of what it is sent for longer than this is ended, by the system; of HTTP/2, also when it does not
+    /// allow that anything is sent.
     pub(crate) standstill: Duration,
     /// How many a worker takes before it lets the next wait.
     pub(crate) most: usize,
@@ -61,12 +60,23 @@ impl Bounds {
 /// A client's connection, for as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    socket: Socket,
-    /// What it is doing. Of HTTP/1.1.
+    /// Its socket, until that is closed.
+    number: Cell<Option<RawFd>>,
+    protocol: Protocol,
+    /// What it is doing.
     phase: Cell<Phase>,
     /// Since when it is to end.
     leaving_since: Cell<Option<Instant>>,
     present: Rc<Present>,
+}
+
+/// What is spoken there, and so how it is told to end.
+#[derive(Debug)]
+enum Protocol {
+    /// HTTP/1.1: whoever serves it reads that it is over.
+    First,
+    /// HTTP/2: whoever serves it is woken, and tells the client.
+    Second(RefCell<Waker>),
 }
 
 /// What a connection is doing.
@@ -76,20 +86,12 @@ enum Phase {
     New(Instant),
     /// Waiting for a further one, since then.
     Waiting(Instant),
-    /// Waiting for the rest of a head, since then.
+    /// Waiting for the rest of a head, since then. Of HTTP/1.1.
     Begun(Instant),
     /// The same, and it took too long.
     Late,
-    /// Serving a request, or being ended by whoever serves it.
+    /// Serving requests, or being ended by whoever serves it.
     Busy,
-}
-
-#[derive(Debug)]
-enum Socket {
-    /// Of HTTP/1.1, until it is closed.
-    First(Cell<Option<RawFd>>),
-    /// Of HTTP/2, whose requests may outlive their connection: it has to be a handle of its own.
-    Second(Rc<Handle>, Arc<Load>),
 }
 
 impl Drop for Connection {
@@ -101,54 +103,24 @@ impl Drop for Connection {
     }
 }
 
-impl Socket {
-    fn number(&self) -> Option<RawFd> {
-        match self {
-            Self::First(number) => number.get(),
-            Self::Second(handle, _) => Some(handle.as_raw_fd()),
-        }
-    }
-
-    /// Whether something has come that nobody has read yet.
-    fn has_more(&self) -> bool {
-        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        let look = |number| recv(number, &mut [0], flags).is_ok_and(|length| length > 0);
-        self.number().is_some_and(look)
-    }
-
-    fn shut(&self, how: Shutdown) {
-        if let Some(number) = self.number() {
-            // Who has gone already needs no cutting off.
-            let _ = shutdown(number, how);
-        }
-    }
-}
-
 impl Connection {
     /// Remembers a new connection of HTTP/1.1; whoever serves it says when its socket is closed.
     pub(crate) fn first(socket: &TcpStream, bounds: Bounds) -> Rc<Self> {
-        Self::remember(Socket::First(Cell::new(Some(socket.as_raw_fd()))), bounds)
+        Self::remember(socket, Protocol::First, bounds)
     }
 
-    /// Remembers a new connection of HTTP/2.
-    pub(crate) fn second(socket: &TcpStream, bounds: Bounds) -> Option<Rc<Self>> {
-        match socket.as_fd().try_clone_to_owned() {
-            Ok(handle) => {
-                let socket = Socket::Second(Rc::new(handle.into()), Arc::default());
-                Some(Self::remember(socket, bounds))
-            }
-            Err(error) => {
-                log::warn!(cause = error.to_string().as_str(); "a connection is served unwatched");
-                None
-            }
-        }
+    /// Remembers a new connection of HTTP/2; whoever serves it forgets it before its socket is closed.
+    pub(crate) fn second(socket: &TcpStream, bounds: Bounds) -> Rc<Self> {
+        let protocol = Protocol::Second(RefCell::new(Waker::noop().clone()));
+        Self::remember(socket, protocol, bounds)
     }
 
-    fn remember(socket: Socket, bounds: Bounds) -> Rc<Self> {
+    fn remember(socket: &TcpStream, protocol: Protocol, bounds: Bounds) -> Rc<Self> {
         let present = PRESENT.with(Rc::clone);
         present.open.set(present.open.get() + 1);
         let connection = Rc::new(Self {
-            socket,
+            number: Cell::new(Some(socket.as_raw_fd())),
+            protocol,
             phase: Cell::new(Phase::New(clock::instant())),
             leaving_since: Cell::new(None),
             present: Rc::clone(&present),
@@ -166,17 +138,16 @@ impl Connection {
         connection
     }
 
-    /// Its socket and its requests, if HTTP/2 is spoken there.
-    pub(crate) fn http2(&self) -> Option<(&Rc<Handle>, &Arc<Load>)> {
-        match &self.socket {
-            Socket::First(_) => None,
-            Socket::Second(handle, load) => Some((handle, load)),
-        }
-    }
-
     /// A request is served from now on.
     pub(crate) fn is_busy(&self) {
         self.phase.set(Phase::Busy);
+    }
+
+    /// No request of it is open, of which there may be many at once.
+    pub(crate) fn is_unused(&self) {
+        if self.phase.get() == Phase::Busy {
+            self.waits();
+        }
     }
 
     /// All of the answer is sent.
@@ -203,31 +174,45 @@ impl Connection {
         self.leaving_since.get().is_some()
     }
 
+    /// The same, asked by the task that serves it, which is woken when it is to end.
+    pub(crate) fn poll_leaves(&self, cx: &mut Context<'_>) -> bool {
+        if let Protocol::Second(waker) = &self.protocol {
+            waker.borrow_mut().clone_from(cx.waker());
+        }
+        self.is_leaving()
+    }
+
     /// Its socket is about to be closed, and the number may soon be another's.
     pub(crate) fn closes(&self) {
-        if let Socket::First(number) = &self.socket {
-            number.set(None);
-        }
+        self.number.set(None);
         self.phase.set(Phase::Busy);
     }
 
     /// Since when there is no request, or none whose head is whole.
     fn waits_since(&self) -> Option<Instant> {
-        match (&self.socket, self.phase.get()) {
-            (Socket::First(_), Phase::New(since) | Phase::Waiting(since) | Phase::Begun(since)) => Some(since),
-            (Socket::First(_), Phase::Late | Phase::Busy) => None,
-            (Socket::Second(_, load), _) => load.unused_since(),
+        match self.phase.get() {
+            Phase::New(since) | Phase::Waiting(since) | Phase::Begun(since) => Some(since),
+            Phase::Late | Phase::Busy => None,
         }
     }
 
     /// Whether something has come that nobody has read yet; not its end.
-    pub(crate) fn has_more(&self) -> bool {
-        self.socket.has_more()
+    fn has_more(&self) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        let look = |number| recv(number, &mut [0], flags).is_ok_and(|length| length > 0);
+        self.number.get().is_some_and(look)
     }
 
     /// Ends it at once, whatever was not sent yet.
     pub(crate) fn cut(&self) {
-        self.socket.shut(Shutdown::Both);
+        self.shut(Shutdown::Both);
+    }
+
+    fn shut(&self, how: Shutdown) {
+        if let Some(number) = self.number.get() {
+            // Who has gone already needs no cutting off.
+            let _ = shutdown(number, how);
+        }
     }
 
     /// Since when it waits, if it is not told to end already, for at least `GRACE`.
@@ -238,54 +223,62 @@ impl Connection {
 
     /// Has it end as soon as everything is sent, unless another request has come meanwhile. Whether it does.
     fn leave(&self) -> bool {
-        if self.socket.has_more() {
+        if matches!(self.protocol, Protocol::First) && self.has_more() {
             return false;
         }
         self.leaving_since.set(Some(clock::instant()));
         self.present.leaving.set(self.present.leaving.get() + 1);
-        // Whoever serves the connection reads that it is over, and closes it.
-        self.socket.shut(Shutdown::Read);
+        match &self.protocol {
+            // Whoever serves the connection reads that it is over, and closes it.
+            Protocol::First => self.shut(Shutdown::Read),
+            Protocol::Second(waker) => waker.borrow().wake_by_ref(),
+        }
         true
     }
 
-    /// Has it end if it waits for a request of which nothing has come.
-    fn leave_unused(&self) {
-        let is_unused = match &self.socket {
-            Socket::First(_) => matches!(self.phase.get(), Phase::New(_) | Phase::Waiting(_)),
-            Socket::Second(_, load) => load.unused_since().is_some(),
+    /// Has it end, of HTTP/1.1 if it waits for a request of which nothing has come: over HTTP/2 those that are under way, and
+    /// those that have not heard of it, are answered before.
+    fn leave_if_it_may(&self) {
+        let may_leave = match self.protocol {
+            Protocol::First => matches!(self.phase.get(), Phase::New(_) | Phase::Waiting(_)),
+            Protocol::Second(_) => true,
         };
-        if is_unused && self.leaving_since.get().is_none() {
+        if may_leave && !self.is_leaving() {
             self.leave();
         }
     }
 
     fn end_if_late(&self, bounds: Bounds) {
-        if is_late(self.leaving_since.get(), LINGER) {
+        // One in use ends when it no longer is, however long that takes.
+        let idle_since = self.leaving_since.get().zip(self.waits_since());
+        if is_late(idle_since.map(|(leaving, waiting)| leaving.max(waiting)), LINGER) {
             return self.cut();
         }
         if self.present.stopping.get() {
-            self.leave_unused();
+            self.leave_if_it_may();
         }
-        match (&self.socket, self.phase.get()) {
-            (Socket::First(_), Phase::Waiting(since)) if is_late(Some(since), bounds.keep_alive) => self.leave_unused(),
-            (Socket::First(_), Phase::New(since) | Phase::Begun(since)) if is_late(Some(since), bounds.header) => {
-                // It may be we who were too late to read what has come in time.
-                if is_late(Some(since), 2 * bounds.header) || !self.socket.has_more() {
-                    // It is told so.
-                    self.phase.set(Phase::Late);
-                    self.socket.shut(Shutdown::Read);
+        match (self.phase.get(), &self.protocol) {
+            (Phase::Waiting(since), _) if is_late(Some(since), bounds.keep_alive) => self.leave_if_it_may(),
+            (Phase::New(since) | Phase::Begun(since), protocol) if is_late(Some(since), bounds.header) => {
+                match protocol {
+                    Protocol::Second(_) => self.leave_if_it_may(),
+                    // It may be we who were too late to read what has come in time.
+                    Protocol::First if self.has_more() && !is_late(Some(since), 2 * bounds.header) => {}
+                    Protocol::First => {
+                        // It is told so.
+                        self.phase.set(Phase::Late);
+                        self.shut(Shutdown::Read);
+                    }
                 }
             }
-            (Socket::First(_), _) => {}
-            (Socket::Second(_, load), _) => {
-                if is_late(load.unused_since(), bounds.keep_alive + bounds.header)
-                    || is_late(load.stuck_since(), bounds.standstill)
-                {
-                    self.cut();
-                }
-            }
+            _ => {}
         }
     }
+}
+
+/// Whether `since` was too long ago.
+fn is_late(since: Option<Instant>, patience: Duration) -> bool {
+    since.is_some_and(|since| since.elapsed() > patience)
 }
 
 /// Ends what waits for too long, for as long as there are connections.
@@ -308,13 +301,13 @@ async fn look_after(bounds: Bounds) {
     }
 }
 
-/// Ends all that wait for a request, since there will be none: this worker stops. Those of HTTP/2 that are in use end when
-/// they are no longer.
+/// Ends all that wait for a request, since there will be none: this worker stops. Those that are in use end when they are no
+/// longer.
 pub(crate) fn stop() {
     PRESENT.with(|present| present.stopping.set(true));
     OPEN.with_borrow(|open| {
         for connection in open.iter().filter_map(Weak::upgrade) {
-            connection.leave_unused();
+            connection.leave_if_it_may();
         }
     });
 }

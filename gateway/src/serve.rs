@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::Method;
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use service_kit::{Clock, Problem, edge};
@@ -26,8 +26,6 @@ use crate::tunnel::Handshake;
 use crate::web_app::WebApp;
 use crate::{admission, cookie, cors, headers, path, policy};
 
-/// The largest fields of a request that are taken over HTTP/2, in bytes; those of HTTP/1.1 are refused where they are read.
-const HEADERS: usize = 64 * 1024;
 /// How much of a body that is refused is read and thrown away, so that a client that is still sending hears the answer.
 const DRAIN: usize = 32 * 1024 * 1024;
 /// And for how long, at most.
@@ -108,13 +106,6 @@ impl Worker {
 
     async fn answer(&self, payload: &mut Payload, record: &Record) -> Result<Answer, Problem> {
         let request = &record.request;
-        if request.fields.size() > HEADERS {
-            return Err(Problem::new(
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "headers_too_large",
-                format!("The request headers are larger than the {HEADERS} bytes allowed here."),
-            ));
-        }
         let method = &request.method;
         if matches!(*method, Method::TRACE | Method::CONNECT) {
             let allow = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT";
@@ -205,22 +196,34 @@ fn stripped<'a>(route: &Route, path: &'a str) -> Option<&'a str> {
 
 /// Every request: its record, its answer, the last word on the answer's headers, and the shape of errors.
 pub(crate) async fn serve(worker: &Worker, record: Rc<Record>, mut payload: Payload) -> Answer<Watched> {
-    let (request, state) = (&record.request, &record.view.state);
-    let mut answer = if let Some(answer) = cors::preflight(request, state) {
-        Answer::from(answer)
-    } else {
-        let answer = worker.serve(&mut payload, &record).await;
-        let mut answer = answer.unwrap_or_else(|problem| {
-            record.fails(problem.code());
-            let answer = edge::shape("gateway", &record.id, request.fields.text("accept"), &problem);
-            Answer::from(answer)
-        });
-        cors::allow(request, state, &mut answer.fields);
-        answer
-    };
+    if let Some(answer) = cors::preflight(&record.request, &record.view.state) {
+        return finish(record, answer.into());
+    }
+    let answer = worker.serve(&mut payload, &record).await;
+    let answer = shape(&record, answer);
+    finish(record, answer)
+}
+
+/// Answers a request with a problem that it has before it is looked at.
+pub(crate) fn refuse(record: Rc<Record>, problem: Problem) -> Answer<Watched> {
+    let answer = shape(&record, Err(problem));
+    finish(record, answer)
+}
+
+fn shape(record: &Record, answer: Result<Answer, Problem>) -> Answer {
+    let request = &record.request;
+    let mut answer = answer.unwrap_or_else(|problem| {
+        record.fails(problem.code());
+        edge::shape("gateway", &record.id, request.fields.text("accept"), &problem).into()
+    });
+    cors::allow(request, &record.view.state, &mut answer.fields);
+    answer
+}
+
+fn finish(record: Rc<Record>, mut answer: Answer) -> Answer<Watched> {
     cors::secure(&mut answer.fields);
-    if request.is_secure {
-        cors::only_tls(request, &mut answer.fields);
+    if record.request.is_secure {
+        cors::only_tls(&record.request, &mut answer.fields);
     }
     record.watch(answer)
 }

@@ -106,19 +106,28 @@ pub(super) fn write_head(front: &mut Vec<u8>, status: StatusCode, fields: &Field
     front.extend_from_slice(b"\r\n");
 }
 
-/// Writes when the answer was made (RFC 9110 section 6.6.1), which nobody has said yet.
+/// Writes when the answer was made, which nobody has said yet.
 fn write_date(front: &mut Vec<u8>) {
+    front.extend_from_slice(b"date: ");
+    with_date(|date| front.extend_from_slice(date));
+    front.extend_from_slice(b"\r\n");
+}
+
+/// Has the time written that an answer was made at (RFC 9110 section 6.6.1).
+pub(crate) fn with_date(write: impl FnOnce(&[u8])) {
     thread_local! {
-        /// The line, and the second it is of.
-        static LINE: RefCell<(u64, Vec<u8>)> = RefCell::default();
+        /// It, and the second it is of.
+        static DATE: RefCell<(u64, String)> = RefCell::default();
     }
     let now = service_kit::Clock::system().now().as_second();
     let now = u64::try_from(now).unwrap_or_default();
-    LINE.with_borrow_mut(|(second, line)| {
+    DATE.with_borrow_mut(|(second, date)| {
         if *second != now {
-            let date = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(now));
-            (*second, *line) = (now, format!("date: {date}\r\n").into_bytes());
+            (*second, *date) = (
+                now,
+                httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(now)),
+            );
         }
-        front.extend_from_slice(line);
+        write(date.as_bytes());
     });
 }

@@ -23,7 +23,7 @@ use bytes::{Buf, Bytes};
 use service_kit::{Problem, RequestId, clock};
 use tokio::io::AsyncWrite;
 
-pub(crate) use answer::{Answer, Content};
+pub(crate) use answer::{Answer, Content, with_date};
 use answer::{End, write_head};
 pub(crate) use payload::{BrokenOff, Payload};
 pub(crate) use request::{BadRequest, Framing, Request, Wants};

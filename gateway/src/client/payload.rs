@@ -2,11 +2,11 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use actix_web::dev;
 use bytes::Bytes;
 use futures_util::Stream;
+use h2::RecvStream;
 
 use super::Client;
 
@@ -18,7 +18,7 @@ pub(crate) enum Payload {
     /// Over HTTP/1.1, behind the request that is so manieth.
     First(Rc<Client>, u64),
     /// Over HTTP/2.
-    Second(dev::Payload),
+    Second(RecvStream),
 }
 
 /// The client broke off, or what it sent cannot be read.
@@ -47,7 +47,14 @@ impl Stream for Payload {
         match self.get_mut() {
             Self::Nothing => Poll::Ready(None),
             Self::First(client, turn) => client.poll_body(cx, *turn),
-            Self::Second(payload) => Pin::new(payload).poll_next(cx).map_err(|_| BrokenOff),
+            Self::Second(body) => {
+                let piece = ready!(body.poll_data(cx)).map(|piece| piece.map_err(|_| BrokenOff));
+                if let Some(Ok(piece)) = &piece {
+                    // The client may send as much again. Whoever has reset the stream need not hear of it.
+                    let _ = body.flow_control().release_capacity(piece.len());
+                }
+                Poll::Ready(piece)
+            }
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 
-use actix_web::dev::RequestHead;
 use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::uri::Authority;
 use actix_web::http::{Method, StatusCode, Uri, Version};
 use bytes::{Buf, BytesMut};
+use http::header::COOKIE;
 use service_kit::Problem;
 
 use crate::http1::{Fields, MAX_FIELDS, MAX_HEAD, may_end, number};
@@ -155,16 +156,28 @@ impl Request {
         Ok(Some(request))
     }
 
-    /// A request of HTTP/2, which has a body of the length it says, or of an open one when it `has_body`.
-    pub(crate) fn of_http2(head: &RequestHead, has_body: bool) -> Self {
+    /// A request of HTTP/2, which has a body of the length it says, or of an open one when it `has_body`; `None` when it is not
+    /// what a request may be.
+    pub(crate) fn of_http2(head: &http::request::Parts, peer: Option<SocketAddr>, has_body: bool) -> Option<Self> {
+        let target = Target::of_http2(&head.uri)?;
         let mut fields = Fields::new();
-        for (name, value) in &head.headers {
+        for (name, value) in head.headers.iter().filter(|(name, _)| *name != COOKIE) {
             fields.push(name.as_str().as_bytes(), value.as_bytes());
         }
+        // RFC 9113 section 8.2.3: they are one that came in pieces.
+        let cookies: Vec<&[u8]> = head
+            .headers
+            .get_all(COOKIE)
+            .iter()
+            .map(http::HeaderValue::as_bytes)
+            .collect();
+        if !cookies.is_empty() {
+            fields.push(b"cookie", &cookies.join(&b"; "[..]));
+        }
         let length = fields.get("content-length").and_then(number);
-        Self {
-            method: head.method.clone(),
-            target: Target::of(&head.uri),
+        Some(Self {
+            method: Method::from_bytes(head.method.as_str().as_bytes()).ok()?,
+            target,
             fields,
             framing: match length {
                 Some(0) => Framing::Nothing,
@@ -172,12 +185,12 @@ impl Request {
                 None if has_body => Framing::Open,
                 None => Framing::Nothing,
             },
-            peer: head.peer_addr,
+            peer,
             is_secure: true,
             version: Version::HTTP_2,
             wants: Wants::Another,
             expects: false,
-        }
+        })
     }
 
     /// Goes by what its fields say of its connection and its body.
@@ -323,30 +336,34 @@ fn too_large(head: &[u8]) -> BadRequest {
 impl Target {
     fn parse(text: &str) -> Option<Self> {
         if !text.starts_with('/') {
-            return Some(Self::of(&text.parse().ok()?));
+            let uri: Uri = text.parse().ok()?;
+            let authority = uri.authority().map(Authority::as_str);
+            return Some(Self::of(uri.path(), uri.query(), uri.scheme_str(), authority));
         }
         // RFC 3986 section 3.5: a fragment is for the client alone.
         let find = |text: &str, mark| text.bytes().position(|byte| byte == mark).unwrap_or(text.len());
         let text = &text[..find(text, b'#')];
         let path = find(text, b'?');
-        // All that browsers send, and nothing that could end the target, or what it is quoted in, for a reader.
-        let is_sound = |byte: u8| byte > b' ' && byte < 0x7f && byte != b'<' && byte != b'>';
-        let is_sound =
-            text.bytes().fold(true, |all, byte| all & is_sound(byte)) && !text.as_bytes()[path..].contains(&b'"');
-        is_sound.then(|| Self {
+        is_sound(&text[..path], &text[path..]).then(|| Self {
             text: text.to_owned(),
             path,
             origin: None,
         })
     }
 
-    fn of(uri: &Uri) -> Self {
-        let (path, query) = (uri.path(), uri.query());
+    /// The target of a request of HTTP/2, if it could be one of HTTP/1.1.
+    fn of_http2(uri: &http::Uri) -> Option<Self> {
+        let authority = uri.authority().map(http::uri::Authority::as_str);
+        is_sound(uri.path(), uri.query().unwrap_or_default())
+            .then(|| Self::of(uri.path(), uri.query(), uri.scheme_str(), authority))
+    }
+
+    fn of(path: &str, query: Option<&str>, scheme: Option<&str>, authority: Option<&str>) -> Self {
         let (mark, query) = query.map_or(("", ""), |query| ("?", query));
-        let origin = uri.authority().map(|authority| {
+        let origin = authority.map(|authority| {
             Box::new(Origin {
-                scheme: uri.scheme_str().map(str::to_owned),
-                authority: authority.as_str().to_owned(),
+                scheme: scheme.map(str::to_owned),
+                authority: authority.to_owned(),
             })
         });
         Self {
@@ -355,6 +372,13 @@ impl Target {
             origin,
         }
     }
+}
+
+/// Whether these have all that browsers send, and nothing that could end a target, or what it is quoted in, for a reader.
+fn is_sound(path: &str, query: &str) -> bool {
+    let is_sound = |byte: u8| byte > b' ' && byte < 0x7f && byte != b'<' && byte != b'>';
+    let all = |text: &str| text.bytes().fold(true, |all, byte| all & is_sound(byte));
+    all(path) && all(query) && !query.as_bytes().contains(&b'"')
 }
 
 #[cfg(test)]

@@ -69,6 +69,11 @@ impl Fields {
         (fields, is_strict)
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
     /// How many bytes their lines have.
     pub(crate) fn size(&self) -> usize {
         self.lines.len()

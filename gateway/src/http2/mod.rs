@@ -1,210 +1,197 @@
-//! HTTP/2: what it says in another way than HTTP/1.1 is said in that one's, which everything behind this speaks; and how
-//! much a connection may ask for at once without taking the answers.
+//! Connections of clients that speak HTTP/2. A library reads and writes the frames; each request has a task of its own, and
+//! what HTTP/2 says in another way than HTTP/1.1 is said in that one's, which everything behind this speaks.
+//!
+//! A connection that is to end is told to go away (RFC 9113 section 6.8): first without a last stream, and with one when the
+//! client has heard of it. What was opened until then is answered, and of what comes after it the client knows that nobody
+//! looked at it.
 
 mod answer;
-mod load;
 
-use std::cell::{Cell, OnceCell};
-use std::io;
-use std::net::TcpStream;
-use std::os::fd::AsFd;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use actix_http::{Request as Message, Response};
-use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::{Extensions, Payload as Frames};
-use actix_web::http::header::{CONTENT_LENGTH, COOKIE, HeaderName, HeaderValue};
-use actix_web::{HttpMessage, rt};
+use actix_tls::accept::rustls_0_23::TlsStream;
+use actix_web::http::StatusCode;
+use actix_web::rt::{self, net::TcpStream};
+use bytes::Bytes;
 use futures_util::future::poll_fn;
-use futures_util::stream::{Stream, StreamExt, once};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use h2::server::{Builder, Connection as Library, SendResponse};
+use h2::{Reason, RecvStream};
 use service_kit::{Problem, clock};
-use tokio::io::Interest;
-use tokio::sync::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 
-use crate::client::{Answer, Payload, Request};
+use crate::LINGER;
+use crate::client::{Payload, Request};
 use crate::connection::Connection;
-use crate::record::Watched;
-use crate::serve::{Worker, serve};
-use answer::Taken;
-use load::Place;
-pub(crate) use load::{Load, is_late};
+use crate::serve::{Worker, refuse, serve};
 
-/// How many requests of one connection are worked on at once; the next are refused. Clients keep to a hundred by themselves,
-/// unless told another number, and the server tells none.
-const MOST: usize = 256;
-/// How many may be open, refused ones among them whose refusal nobody reads, before the connection is cut: requests that
-/// are reset at once stay open here until they are answered.
+/// How many requests of one connection are worked on at once; clients are told so, and the library refuses what they open
+/// beyond it. The next are refused here: those that were reset are still worked on.
+const MOST: u32 = 256;
+/// How many may be open, refused ones among them, before the connection is cut: requests that are reset at once stay open here
+/// until they are answered.
 const FLOOD: usize = 1024;
+/// The largest fields of a request that are taken, in bytes.
+const HEADERS: usize = 64 * 1024;
+/// The same, as the library counts: larger ones get the bare answer that it has for them.
+const FAR_TOO_LARGE: u32 = 128 * 1024;
+/// How much of a request's body may come that nobody has read.
+const WINDOW: u32 = 1024 * 1024;
+/// And of all those of a connection.
+const WINDOWS: u32 = 2 * WINDOW;
+/// How much of an answer is handed over and not sent.
+const AHEAD: usize = 64 * 1024;
+/// How much is read and thrown away of what a client says when all is said.
+const IGNORED: u64 = 256 * 1024;
 
-/// How many answers may be given before it is looked whether anything is taken of them. Those without a body are of no size
-/// that the client would have to allow, and the library keeps any number of them.
-const UNSEEN: usize = 16;
-/// How long to wait before it is looked again whether something is left to be read.
-const PAUSE: Duration = Duration::from_millis(2);
+type Tls = TlsStream<TcpStream>;
 
-/// What there is of a connection besides its requests.
+/// What the requests of a connection share. They may outlive it.
 struct Streams {
-    connection: Rc<Connection>,
-    load: Arc<Load>,
-    socket: Rc<TcpStream>,
-    /// How many answers were given since the client was last seen to take some.
-    unseen: Cell<usize>,
-    /// Of those that have an answer for it, one after the other.
-    turn: Mutex<()>,
-    /// Says when it takes some again.
-    room: OnceCell<Option<rt::net::TcpStream>>,
-    /// For how long it may take nothing.
+    worker: Rc<Worker>,
+    connection: Weak<Connection>,
+    peer: Option<SocketAddr>,
+    /// How many of them there are.
+    open: Cell<usize>,
+    /// When some of an answer was handed over for the last time.
+    moved_at: Cell<Instant>,
+    /// For how long the client may take nothing.
     patience: Duration,
 }
 
-/// Begins to count the requests of a new connection, if it is one of HTTP/2, whose client may take nothing of what it is
-/// sent for as long as `patience`.
-pub(crate) fn count(connection: Rc<Connection>, data: &mut Extensions, patience: Duration) {
-    if let Some((socket, load)) = connection.http2() {
-        let streams = Streams {
-            load: Arc::clone(load),
-            socket: Rc::clone(socket),
-            connection,
-            unseen: Cell::new(0),
-            turn: Mutex::default(),
-            room: OnceCell::new(),
-            patience,
-        };
-        data.insert(Rc::new(streams));
+/// A request's place among those of its connection.
+struct Place(Rc<Streams>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
     }
 }
 
+/// Serves the client at the other end of `stream`, who may take nothing of what it is sent for as long as `patience`, until
+/// either has enough.
+pub(crate) async fn attend(
+    worker: Rc<Worker>,
+    mut stream: Tls,
+    peer: Option<SocketAddr>,
+    connection: Rc<Connection>,
+    patience: Duration,
+) {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(MOST)
+        .max_header_list_size(FAR_TOO_LARGE)
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOWS)
+        .max_send_buffer_size(AHEAD);
+    // Whoever never shakes hands is cut off by those who look after connections.
+    if let Ok(mut library) = builder.handshake(&mut stream).await {
+        let streams = Rc::new(Streams {
+            worker,
+            connection: Rc::downgrade(&connection),
+            peer,
+            open: Cell::new(0),
+            moved_at: Cell::new(clock::instant()),
+            patience,
+        });
+        poll_fn(|cx| streams.poll(cx, &mut library, &connection)).await;
+    }
+    // What the client goes on to say would otherwise have the system take back what it was told last.
+    let ending = async {
+        stream.shutdown().await?;
+        copy(&mut (&mut stream).take(IGNORED), &mut sink()).await
+    };
+    let _ = tokio::time::timeout(LINGER, ending).await;
+}
+
 impl Streams {
-    /// A place for one more request, and whether that is one too many.
-    fn place(&self) -> (Place, bool) {
-        let (place, open) = Place::take(&self.load);
-        if open > FLOOD {
-            metrics::counter!("http2_floods_total").increment(1);
-            self.connection.cut();
+    /// Reads, writes, and begins with requests, until the connection is over.
+    fn poll(
+        self: &Rc<Self>,
+        cx: &mut Context<'_>,
+        library: &mut Library<&mut Tls, Bytes>,
+        connection: &Connection,
+    ) -> Poll<()> {
+        if connection.poll_leaves(cx) {
+            library.graceful_shutdown();
         }
-        (place, open > MOST)
-    }
-
-    /// Whether the system takes more for the client now.
-    fn is_writable(&self) -> bool {
-        let mut asked = [PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)];
-        // A connection that is broken takes everything: whoever writes finds out.
-        poll(&mut asked, PollTimeout::ZERO) != Ok(0)
-    }
-
-    /// Waits until the client has taken so much that there is room for another answer. One for which that takes too long, or
-    /// that never stops sending, is cut off.
-    async fn wait_for_room(&self) {
-        // One looks for all of them.
-        let _turn = self.turn.lock().await;
-        let unseen = self.unseen.get() + 1;
-        self.unseen.set(unseen);
-        if unseen < UNSEEN {
-            return;
-        }
-        if tokio::time::timeout(self.patience, self.look_for_room()).await.is_err() {
-            self.connection.cut();
-        }
-        self.unseen.set(0);
-    }
-
-    /// For as long as the library has something to read, it may write nothing of what it was given, however much the system
-    /// would take.
-    async fn look_for_room(&self) {
         loop {
-            if !self.is_writable() {
-                let another = || rt::net::TcpStream::from_std(self.socket.try_clone()?);
-                let Some(room) = self.room.get_or_init(|| another().ok()) else {
-                    return;
-                };
-                if room.writable().await.is_err() {
-                    return;
+            match library.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    connection.is_busy();
+                    self.begin(request, respond);
                 }
-                // It may be so no longer, and is waited for anew.
-                let _ = room.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
-            } else if self.connection.has_more() {
-                rt::time::sleep(PAUSE).await;
-            } else {
-                return;
+                // What goes wrong is the client's doing, or shows in the answers.
+                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+                Poll::Pending => {
+                    if !library.has_streams() {
+                        connection.is_unused();
+                    }
+                    return Poll::Pending;
+                }
             }
         }
     }
 
-    /// Has the answer handed over as it is taken; it keeps its place until all of it was.
-    fn keep(&self, place: Place, response: Response<BoxBody>) -> Response<BoxBody> {
-        response.map_body(|_, body| match body.size() {
-            BodySize::None | BodySize::Sized(0) => body,
-            _ => BoxBody::new(Taken::new(body, place, self.patience)),
-        })
+    /// Begins with a request, behind everybody who is ready to go on: an answer that has come is that to a request that has
+    /// waited longer.
+    fn begin(self: &Rc<Self>, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
+        let open = self.open.get() + 1;
+        self.open.set(open);
+        let place = Place(Rc::clone(self));
+        if open > FLOOD {
+            metrics::counter!("http2_floods_total").increment(1);
+            self.cut();
+            return;
+        }
+        let began = clock::instant();
+        let is_refused = open > MOST as usize;
+        rt::spawn(async move { place.0.answer(request, respond, began, is_refused).await });
     }
-}
 
-/// Answers a request as those over HTTP/1.1 are answered, and has no connection ask for too much at once.
-pub(crate) async fn handle(worker: Rc<Worker>, message: Message) -> Response<BoxBody> {
-    let Some(streams) = message.conn_data::<Rc<Streams>>().map(Rc::clone) else {
-        return answer(&worker, message).await;
-    };
-    let (place, is_refused) = streams.place();
-    let response = if is_refused {
-        metrics::counter!("http2_refused_total").increment(1);
-        refusal().response(None, None).into()
-    } else {
-        answer(&worker, message).await
-    };
-    streams.wait_for_room().await;
-    streams.keep(place, response)
-}
-
-async fn answer(worker: &Worker, mut message: Message) -> Response<BoxBody> {
-    join_cookies(&mut message);
-    let (has_body, payload) = frames(&mut message).await;
-    let request = Request::of_http2(message.head(), has_body);
-    response(serve(worker, worker.begin(request, clock::instant()), payload).await)
-}
-
-fn response(answer: Answer<Watched>) -> Response<BoxBody> {
-    let mut response = Response::with_body(answer.status, BoxBody::new(answer.body));
-    for (name, value) in answer.fields.iter() {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
-            response.headers_mut().append(name, value);
+    /// Ends the connection at once.
+    fn cut(&self) {
+        if let Some(connection) = self.connection.upgrade() {
+            connection.cut();
         }
     }
-    response
-}
 
-fn refusal() -> Problem {
-    let detail = format!("More than {MOST} requests are open on this connection. Wait for some of them.");
-    Problem::unavailable("too_many_streams", detail)
-}
-
-/// RFC 9113 section 8.2.3: a cookie header in pieces is one.
-fn join_cookies(message: &mut Message) {
-    let pieces: Vec<&[u8]> = message.headers().get_all(COOKIE).map(HeaderValue::as_bytes).collect();
-    if pieces.len() > 1
-        && let Ok(joined) = HeaderValue::from_bytes(&pieces.join(&b"; "[..]))
-    {
-        message.headers_mut().insert(COOKIE, joined);
-    }
-}
-
-/// Whether there is a body is said by its frames, where no length is: there is none when the head was the end.
-async fn frames(message: &mut Message) -> (bool, Payload) {
-    let mut frames = message.take_payload();
-    if message.headers().contains_key(CONTENT_LENGTH) {
-        return (true, Payload::Second(frames));
-    }
-    match poll_fn(|context| Poll::Ready(Pin::new(&mut frames).poll_next(context))).await {
-        Poll::Ready(None) => (false, Payload::Nothing),
-        Poll::Pending => (true, Payload::Second(frames)),
-        Poll::Ready(Some(piece)) => {
-            let all = once(std::future::ready(piece)).chain(frames);
-            let all = Box::pin(all) as Pin<Box<dyn Stream<Item = _>>>;
-            (true, Payload::Second(Frames::from(all)))
-        }
+    async fn answer(
+        &self,
+        request: http::Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+        began: Instant,
+        is_refused: bool,
+    ) {
+        let (head, body) = request.into_parts();
+        let Some(request) = Request::of_http2(&head, self.peer, !body.is_end_stream()) else {
+            return respond.send_reset(Reason::PROTOCOL_ERROR);
+        };
+        drop(head);
+        let problem = if is_refused {
+            metrics::counter!("http2_refused_total").increment(1);
+            let detail = format!("More than {MOST} requests are open on this connection. Wait for some of them.");
+            Some(Problem::unavailable("too_many_streams", detail))
+        } else if request.fields.size() > HEADERS {
+            let detail = format!("The request headers are larger than the {HEADERS} bytes allowed here.");
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            Some(Problem::new(status, "headers_too_large", detail))
+        } else {
+            None
+        };
+        let payload = if request.has_body() {
+            Payload::Second(body)
+        } else {
+            Payload::Nothing
+        };
+        let record = self.worker.begin(request, began);
+        let answer = match problem {
+            None => serve(&self.worker, record, payload).await,
+            Some(problem) => refuse(record, problem),
+        };
+        self.send(respond, answer).await;
     }
 }

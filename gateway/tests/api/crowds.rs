@@ -114,7 +114,7 @@ async fn connections_of_http_2_that_nobody_uses_make_way_and_end_in_time() {
         config.header_timeout = Duration::from_millis(200);
     })
     .await;
-    // It answers whoever asks whether it is there.
+    // It goes when it is told to.
     let (_client, connection) = tls::speak(&app, &pair).await;
     let ended = tokio::time::timeout(PATIENCE, connection).await;
     ended.expect("it is ended for want of requests").unwrap();

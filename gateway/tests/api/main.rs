@@ -13,6 +13,7 @@ mod crowds;
 mod events;
 mod headers;
 mod helpers;
+mod http2;
 mod issuer;
 mod limits;
 mod numbers;

@@ -85,7 +85,7 @@ pub(crate) async fn spawn(files: &Files, change: impl FnOnce(&mut Config)) -> Te
     .await
 }
 
-fn client(
+pub(crate) fn client(
     app: &TestApp,
     pair: &Pair,
     change: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
@@ -414,17 +414,32 @@ async fn more_requests_on_one_connection_than_are_worked_on_at_once_are_refused(
     let files = Files::of(&pair);
     let app = spawn(&files, |config| odd(config, address, "")).await;
     let (mut sender, _connection) = speak(&app, &pair).await;
-    let mut answers = Vec::new();
+    let mut open = Vec::new();
+    // It asks before it has heard how many there may be.
     for _ in 0..300 {
         sender = sender.ready().await.unwrap();
-        answers.push(Box::pin(sender.send_request(get(&app, "/odd"), true).unwrap().0));
+        open.push(sender.send_request(get(&app, "/odd"), true).unwrap());
+    }
+    for (answer, _) in open.drain(256..) {
+        let refused = answer.await.unwrap_err();
+        assert_eq!(
+            refused.reason(),
+            Some(h2::Reason::REFUSED_STREAM),
+            "nobody looked at it"
+        );
+    }
+    assert_eq!(sender.current_max_send_streams(), 256);
+    until(|| async { reached.load(Ordering::SeqCst) == 256 }).await;
+    // Those that it does not wait for any more are still worked on.
+    for (_, mut request) in open.drain(..44) {
+        request.send_reset(h2::Reason::CANCEL);
     }
     for _ in 0..44 {
-        let (answer, _, others) = futures_util::future::select_all(answers).await;
-        assert_eq!(answer.unwrap().status(), 503);
-        answers = others;
+        sender = sender.ready().await.unwrap();
+        let answer = sender.send_request(get(&app, "/odd"), true).unwrap().0;
+        assert_eq!(answer.await.unwrap().status(), 503);
     }
-    until(|| async { reached.load(Ordering::SeqCst) == 256 }).await;
+    assert_eq!(reached.load(Ordering::SeqCst), 256);
     let mut other = connect(&app, &[&pair], "http/1.1").await.unwrap();
     assert_eq!(ask(&mut other).await, "HTTP/1.1 200 OK");
 }

@@ -180,14 +180,14 @@ async fn a_client_that_allows_everything_and_reads_nothing_loses_its_connection(
     drop(answers);
 }
 
-/// `HEAD /wide`, as the header block of a stream of its own (RFC 9113 section 6.2, RFC 7541).
-fn head_frame(stream: u32) -> Vec<u8> {
-    let (path, name) = (b"/wide", b"gateway.test");
+/// `HEAD` of this path, as the header block of a stream of its own (RFC 9113 section 6.2, RFC 7541).
+pub(crate) fn head_frame(stream: u32, path: &str) -> Vec<u8> {
+    let name = b"gateway.test";
     // `:scheme: https`; then `:method`, `:path` and `:authority` with values of their own.
     let mut block = vec![0x87, 0x02, 4];
     block.extend(b"HEAD");
     block.extend([0x04, u8::try_from(path.len()).unwrap()]);
-    block.extend(path);
+    block.extend(path.as_bytes());
     block.extend([0x01, u8::try_from(name.len()).unwrap()]);
     block.extend(name);
     let length = u32::try_from(block.len()).unwrap().to_be_bytes();
@@ -225,7 +225,7 @@ async fn answers_without_a_body_that_nobody_reads_are_not_made_without_end() {
     let mut asked = 0;
     // Until it is cut off, or no longer listened to.
     while app.echo.seen() < MOST {
-        let frame = head_frame(2 * asked + 1);
+        let frame = head_frame(2 * asked + 1, "/wide");
         let written = tokio::time::timeout(2 * SOON, client.write_all(&frame)).await;
         if !written.is_ok_and(|written| written.is_ok()) {
             break;
