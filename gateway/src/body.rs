@@ -19,8 +19,7 @@ use crate::upstream::{Broken, Lease};
 
 /// How the request's body is coming along: shared between the body, and whoever waits for the answer, or keeps a record.
 pub(crate) struct Progress {
-    /// What the client sends. Over HTTP/2 it is not let go before the answer is over: the library would take that for a wish
-    /// to have it broken off.
+    /// What the client sends.
     payload: RefCell<Payload>,
     state: Cell<Sending>,
     began_at: Instant,

@@ -92,6 +92,8 @@ enum Phase {
     Late,
     /// Serving requests, or being ended by whoever serves it.
     Busy,
+    /// Waiting, since then, for the client to take the rest of answers that are all handed over. Of HTTP/2.
+    Answered(Instant),
 }
 
 impl Drop for Connection {
@@ -145,8 +147,15 @@ impl Connection {
 
     /// No request of it is open, of which there may be many at once.
     pub(crate) fn is_unused(&self) {
-        if self.phase.get() == Phase::Busy {
+        if matches!(self.phase.get(), Phase::Busy | Phase::Answered(_)) {
             self.waits();
+        }
+    }
+
+    /// The same, but the client has not taken all of the answers.
+    pub(crate) fn is_answered(&self) {
+        if self.phase.get() == Phase::Busy {
+            self.phase.set(Phase::Answered(clock::instant()));
         }
     }
 
@@ -160,7 +169,7 @@ impl Connection {
         match self.phase.get() {
             Phase::New(since) => self.phase.set(Phase::Begun(since)),
             Phase::Waiting(_) => self.phase.set(Phase::Begun(clock::instant())),
-            Phase::Begun(_) | Phase::Late | Phase::Busy => {}
+            Phase::Begun(_) | Phase::Late | Phase::Busy | Phase::Answered(_) => {}
         }
     }
 
@@ -192,7 +201,7 @@ impl Connection {
     fn waits_since(&self) -> Option<Instant> {
         match self.phase.get() {
             Phase::New(since) | Phase::Waiting(since) | Phase::Begun(since) => Some(since),
-            Phase::Late | Phase::Busy => None,
+            Phase::Late | Phase::Busy | Phase::Answered(_) => None,
         }
     }
 
@@ -259,6 +268,8 @@ impl Connection {
         }
         match (self.phase.get(), &self.protocol) {
             (Phase::Waiting(since), _) if is_late(Some(since), bounds.keep_alive) => self.leave_if_it_may(),
+            // It may take some of it now and then, but not for ever.
+            (Phase::Answered(since), _) if is_late(Some(since), 10 * bounds.standstill) => self.cut(),
             (Phase::New(since) | Phase::Begun(since), protocol) if is_late(Some(since), bounds.header) => {
                 match protocol {
                     Protocol::Second(_) => self.leave_if_it_may(),

@@ -7,7 +7,7 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::http::uri::Authority;
 use actix_web::http::{Method, StatusCode, Uri, Version};
 use bytes::{Buf, BytesMut};
-use http::header::COOKIE;
+use http::header::{COOKIE, HOST};
 use service_kit::Problem;
 
 use crate::http1::{Fields, MAX_FIELDS, MAX_HEAD, may_end, number};
@@ -160,6 +160,11 @@ impl Request {
     /// what a request may be.
     pub(crate) fn of_http2(head: &http::request::Parts, peer: Option<SocketAddr>, has_body: bool) -> Option<Self> {
         let target = Target::of_http2(&head.uri)?;
+        let hosts = head.headers.get_all(HOST).iter().count();
+        // RFC 9113 section 8.3.1: a target has one, be it a field.
+        if hosts > 1 || hosts == 0 && target.origin.is_none() {
+            return None;
+        }
         let mut fields = Fields::new();
         for (name, value) in head.headers.iter().filter(|(name, _)| *name != COOKIE) {
             fields.push(name.as_str().as_bytes(), value.as_bytes());
@@ -395,6 +400,22 @@ mod tests {
 
     fn lines(version: &str, lines: &str) -> Result<Request, BadRequest> {
         take(&format!("PUT / HTTP/{version}\r\nHost: x\r\n{lines}\r\n")).map(Option::unwrap)
+    }
+
+    #[test]
+    fn a_request_of_http_2_is_for_one_host() {
+        let of = |target: &str, hosts: &[&str]| {
+            let request = hosts.iter().fold(http::Request::get(target), |request, host| {
+                request.header("host", *host)
+            });
+            Request::of_http2(&request.body(()).unwrap().into_parts().0, None, false)
+        };
+        assert!(of("https://a.test/", &[]).is_some());
+        assert!(of("https://a.test/", &["a.test"]).is_some());
+        assert!(of("/", &["a.test"]).is_some());
+        assert!(of("/", &[]).is_none());
+        assert!(of("/", &["a.test", "a.test"]).is_none());
+        assert!(of("https://a.test/", &["a.test", "b.test"]).is_none());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! An answer on its way to a client of HTTP/2: no more of it is handed over than is being taken, and none any more to whoever
 //! takes none for too long.
 
+use std::cell::Cell;
 use std::task::Poll;
 
 use actix_web::body::BodySize;
@@ -75,23 +76,41 @@ impl Streams {
     }
 
     /// Waits until the client takes some of the next `length` bytes of an answer, and says how much. An answer of which it takes
-    /// none for too long is given up; when it takes nothing at all, so is its connection.
+    /// none for too long is given up; when it takes nothing of anything it has asked for, so is its connection.
     async fn room(&self, stream: &mut SendStream<Bytes>, length: usize) -> Option<usize> {
         stream.reserve_capacity(length.min(AHEAD));
         if stream.capacity() == 0 {
+            let waiting = Waiting::begin(&self.waiting);
             let Ok(room) = timeout(self.patience, poll_fn(|cx| stream.poll_capacity(cx))).await else {
                 metrics::counter!("http2_answers_given_up_total").increment(1);
-                if self.moved_at.get().elapsed() > self.patience {
+                if self.waiting == self.open && self.moved_at.get().elapsed() > self.patience {
                     self.cut();
                 }
                 stream.send_reset(Reason::CANCEL);
                 return None;
             };
+            drop(waiting);
             // It has left.
             room?.ok()?;
         }
         self.moved_at.set(clock::instant());
         Some(stream.capacity())
+    }
+}
+
+/// One more that waits for the client, for as long as this is kept.
+struct Waiting<'a>(&'a Cell<usize>);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

@@ -6,9 +6,12 @@
 //! looked at it.
 
 mod answer;
+mod watched;
 
 use std::cell::Cell;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -27,21 +30,24 @@ use crate::LINGER;
 use crate::client::{Payload, Request};
 use crate::connection::Connection;
 use crate::serve::{Worker, refuse, serve};
+use watched::Watched;
 
 /// How many requests of one connection are worked on at once; clients are told so, and the library refuses what they open
-/// beyond it. The next are refused here: those that were reset are still worked on.
+/// beyond it. The next are refused here: those that were reset a moment ago still count.
 const MOST: u32 = 256;
-/// How many may be open, refused ones among them, before the connection is cut: requests that are reset at once stay open here
-/// until they are answered.
+/// How many may count, refused ones among them, before the connection is cut.
 const FLOOD: usize = 1024;
+/// For how long a request counts that was reset before it was answered, so that no connection asks for more by resetting what
+/// it has asked for.
+const RESET: Duration = LINGER;
 /// The largest fields of a request that are taken, in bytes.
 const HEADERS: usize = 64 * 1024;
 /// The same, as the library counts: larger ones get the bare answer that it has for them.
 const FAR_TOO_LARGE: u32 = 128 * 1024;
 /// How much of a request's body may come that nobody has read.
-const WINDOW: u32 = 1024 * 1024;
-/// And of all those of a connection.
-const WINDOWS: u32 = 2 * WINDOW;
+const WINDOW: u32 = 256 * 1024;
+/// And of all those of a connection: some that nobody reads do not hold up the others.
+const WINDOWS: u32 = 8 * WINDOW;
 /// How much of an answer is handed over and not sent.
 const AHEAD: usize = 64 * 1024;
 /// How much is read and thrown away of what a client says when all is said.
@@ -56,7 +62,9 @@ struct Streams {
     peer: Option<SocketAddr>,
     /// How many of them there are.
     open: Cell<usize>,
-    /// When some of an answer was handed over for the last time.
+    /// How many of them wait for the client to take some of their answer.
+    waiting: Cell<usize>,
+    /// When it took some for the last time.
     moved_at: Cell<Instant>,
     /// For how long the client may take nothing.
     patience: Duration,
@@ -88,16 +96,18 @@ pub(crate) async fn attend(
         .initial_connection_window_size(WINDOWS)
         .max_send_buffer_size(AHEAD);
     // Whoever never shakes hands is cut off by those who look after connections.
-    if let Ok(mut library) = builder.handshake(&mut stream).await {
+    let is_blocked = Cell::new(false);
+    if let Ok(mut library) = builder.handshake(Watched::new(&mut stream, &is_blocked)).await {
         let streams = Rc::new(Streams {
             worker,
             connection: Rc::downgrade(&connection),
             peer,
             open: Cell::new(0),
+            waiting: Cell::new(0),
             moved_at: Cell::new(clock::instant()),
             patience,
         });
-        poll_fn(|cx| streams.poll(cx, &mut library, &connection)).await;
+        poll_fn(|cx| streams.poll(cx, &mut library, &connection, &is_blocked)).await;
     }
     // What the client goes on to say would otherwise have the system take back what it was told last.
     let ending = async {
@@ -112,8 +122,9 @@ impl Streams {
     fn poll(
         self: &Rc<Self>,
         cx: &mut Context<'_>,
-        library: &mut Library<&mut Tls, Bytes>,
+        library: &mut Library<Watched<'_>, Bytes>,
         connection: &Connection,
+        is_blocked: &Cell<bool>,
     ) -> Poll<()> {
         if connection.poll_leaves(cx) {
             library.graceful_shutdown();
@@ -127,8 +138,10 @@ impl Streams {
                 // What goes wrong is the client's doing, or shows in the answers.
                 Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
                 Poll::Pending => {
-                    if !library.has_streams() {
+                    if !library.has_streams() && !is_blocked.get() {
                         connection.is_unused();
+                    } else if self.open.get() == 0 {
+                        connection.is_answered();
                     }
                     return Poll::Pending;
                 }
@@ -168,6 +181,8 @@ impl Streams {
     ) {
         let (head, body) = request.into_parts();
         let Some(request) = Request::of_http2(&head, self.peer, !body.is_end_stream()) else {
+            let problem = Problem::new(StatusCode::BAD_REQUEST, "bad_request", "The request is not HTTP.");
+            self.worker.refuses(&problem);
             return respond.send_reset(Reason::PROTOCOL_ERROR);
         };
         drop(head);
@@ -189,9 +204,21 @@ impl Streams {
         };
         let record = self.worker.begin(request, began);
         let answer = match problem {
-            None => serve(&self.worker, record, payload).await,
-            Some(problem) => refuse(record, problem),
+            None => {
+                let mut answer = pin!(serve(&self.worker, record, payload));
+                let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
+                    Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+                    Poll::Pending => respond.poll_reset(cx).map(Err),
+                });
+                answered.await
+            }
+            Some(problem) => Ok(refuse(record, problem)),
         };
-        self.send(respond, answer).await;
+        match answer {
+            Ok(answer) => self.send(respond, answer).await,
+            // The client has left, and nothing is worked on any more.
+            Err(Ok(_)) => rt::time::sleep(RESET).await,
+            Err(Err(_)) => {}
+        }
     }
 }

@@ -316,3 +316,78 @@ async fn fields_that_are_too_large_and_a_target_that_is_none_are_refused() {
     assert_eq!(client.next_of(HEADERS).await.stream, 3);
     assert_eq!(app.echo.seen(), 1);
 }
+
+#[actix_web::test]
+async fn what_a_client_no_longer_waits_for_is_broken_off_at_the_service_too() {
+    let service = listener().await;
+    let address = service.local_addr().unwrap();
+    let pair = Pair::new();
+    let files = Files::of(&pair);
+    let app = tls::spawn(&files, |config| odd(config, address, "")).await;
+    let (mut sender, connection) = tls::speak(&app, &pair).await;
+    for is_reset in [true, false] {
+        sender = sender.ready().await.unwrap();
+        let (answer, mut request) = sender.send_request(get(&app, "/odd"), true).unwrap();
+        let (mut stream, _) = service.accept().await.unwrap();
+        read_head(&mut stream).await;
+        if is_reset {
+            request.send_reset(h2::Reason::CANCEL);
+            drop(answer);
+        } else {
+            connection.abort();
+        }
+        let ended = tokio::time::timeout(PATIENCE, stream.read(&mut [0])).await;
+        assert_eq!(ended.expect("it is told").unwrap_or(0), 0);
+    }
+}
+
+#[actix_web::test]
+async fn an_answer_that_waits_for_its_client_takes_no_other_with_it() {
+    const LARGE: usize = 256 * 1024;
+    let service = listener().await;
+    let address = service.local_addr().unwrap();
+    let pair = Pair::new();
+    let files = Files::of(&pair);
+    let app = tls::spawn(&files, |config| {
+        odd(config, address, "");
+        config.body_timeout = Duration::from_millis(500);
+    })
+    .await;
+    let stream = connect(&app, &[&pair], "h2").await.unwrap();
+    let (mut sender, connection) = h2::client::Builder::new()
+        .initial_connection_window_size(1 << 20)
+        .handshake::<_, Bytes>(stream)
+        .await
+        .unwrap();
+    let _connection = rt::spawn(connection);
+    let paused = sender.send_request(get(&app, "/odd"), true).unwrap().0;
+    let (mut stream, _) = service.accept().await.unwrap();
+    read_head(&mut stream).await;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let sending = tokio::spawn(async move { drop(stream.write_all(&vec![b'x'; LARGE]).await) });
+    let mut paused = paused.await.unwrap().into_body();
+
+    // Its service takes its time, and longer than the first is waited for.
+    sender = sender.ready().await.unwrap();
+    let patient = sender.send_request(get(&app, "/odd"), true).unwrap().0;
+    let (mut stream, _) = service.accept().await.unwrap();
+    read_head(&mut stream).await;
+    let given_up = async {
+        while let Some(piece) = paused.data().await {
+            if let Err(error) = piece {
+                return error;
+            }
+        }
+        panic!("it came whole");
+    };
+    let error = tokio::time::timeout(PATIENCE, given_up).await.expect("it is given up");
+    assert_eq!(error.reason(), Some(h2::Reason::CANCEL));
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+        .await
+        .unwrap();
+    let mut body = patient.await.unwrap().into_body();
+    assert_eq!(body.data().await.unwrap().unwrap(), "hi");
+    sending.await.unwrap();
+}

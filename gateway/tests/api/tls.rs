@@ -430,7 +430,7 @@ async fn more_requests_on_one_connection_than_are_worked_on_at_once_are_refused(
     }
     assert_eq!(sender.current_max_send_streams(), 256);
     until(|| async { reached.load(Ordering::SeqCst) == 256 }).await;
-    // Those that it does not wait for any more are still worked on.
+    // Those that it has just reset still count.
     for (_, mut request) in open.drain(..44) {
         request.send_reset(h2::Reason::CANCEL);
     }
