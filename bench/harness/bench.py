@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import select
+import sys
 import tempfile
 
 from . import machine
@@ -75,11 +76,20 @@ class Bench:
                 plan += ['--take', str(take)]
         if upload:
             plan += ['--upload', str(upload)]
-        client = self.client.popen
-        print(json.dumps(plan), file=client.stdin, flush=True)
-        ready, _, _ = select.select([client.stdout], [], [], seconds + 60)
-        line = client.stdout.readline() if ready else ''
-        measured = json.loads(line) if line else {'failed': self.client.tail() or 'it says nothing'}
+        measured = self._carry_out(plan, seconds + 60)
         if 'failed' in measured:
             raise Failure(f'the load client failed: {measured["failed"]}')
         return measured
+
+    def _carry_out(self, plan, patience):
+        """What the load client says of a plan. Without it nobody can be measured, so its silence ends the run."""
+        client = self.client.popen
+        try:
+            print(json.dumps(plan), file=client.stdin, flush=True)
+            ready, _, _ = select.select([client.stdout], [], [], patience)
+            line = client.stdout.readline() if ready else ''
+        except OSError:
+            line = ''
+        if not line:
+            sys.exit(f'bench: the load client says nothing any more; it complained before: {self.client.tail()}')
+        return json.loads(line)

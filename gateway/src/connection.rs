@@ -237,12 +237,19 @@ impl Connection {
         }
         self.leaving_since.set(Some(clock::instant()));
         self.present.leaving.set(self.present.leaving.get() + 1);
-        match &self.protocol {
+        match self.protocol {
             // Whoever serves the connection reads that it is over, and closes it.
             Protocol::First => self.shut(Shutdown::Read),
-            Protocol::Second(waker) => waker.borrow().wake_by_ref(),
+            Protocol::Second(_) => self.wake(),
         }
         true
+    }
+
+    /// Has whoever serves it look at it again. Of HTTP/2.
+    pub(crate) fn wake(&self) {
+        if let Protocol::Second(waker) = &self.protocol {
+            waker.borrow().wake_by_ref();
+        }
     }
 
     /// Has it end, of HTTP/1.1 if it waits for a request of which nothing has come: over HTTP/2 those that are under way, and

@@ -3,6 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
@@ -10,6 +11,9 @@ use crate::response::Response;
 
 /// Bytes read at once; shared by all connections.
 pub(crate) const BUFFER: usize = 256 * 1024;
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// How far a connection's request has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +45,8 @@ impl AsFd for Connection {
 
 impl Connection {
     pub(crate) fn open(address: SocketAddr) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).with_context(|| format!("while connecting to {address}"))?;
+        let stream =
+            TcpStream::connect_timeout(&address, CONNECT).with_context(|| format!("while connecting to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         Ok(Self {

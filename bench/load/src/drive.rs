@@ -9,6 +9,7 @@ use anyhow::ensure;
 use hdrhistogram::Histogram;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::connection::{BUFFER, Connection, Sending};
@@ -180,7 +181,10 @@ impl<'a> Drive<'a> {
             }
             let wait = self.wait(issuing);
             events.clear();
-            epoll::wait(self.poll, spare_capacity(&mut events), Some(&wait))?;
+            match epoll::wait(self.poll, spare_capacity(&mut events), Some(&wait)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
             for event in events.drain(..) {
                 let data = event.data.u64();
                 match &mut origin {

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use clap::Parser;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
+use rustix::io::Errno;
 
 use crate::drive::{Measured, drive};
 use crate::origin::Origin;
@@ -35,7 +36,10 @@ pub(crate) fn serve(address: SocketAddr) -> anyhow::Result<()> {
     let mut events = Vec::with_capacity(64);
     loop {
         events.clear();
-        epoll::wait(&poll, spare_capacity(&mut events), None)?;
+        match epoll::wait(&poll, spare_capacity(&mut events), None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
         for event in events.drain(..) {
             let data = event.data.u64();
             if data != PLANS {

@@ -46,7 +46,7 @@ impl Streams {
             return;
         };
         if is_over {
-            return;
+            return self.moved_at.set(clock::instant());
         }
         loop {
             let next = poll_fn(|cx| match body.poll_piece(cx) {

@@ -75,7 +75,14 @@ struct Place(Rc<Streams>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
+        let open = self.0.open.get() - 1;
+        self.0.open.set(open);
+        // The library does not always tell whoever serves the connection.
+        if open == 0
+            && let Some(connection) = self.0.connection.upgrade()
+        {
+            connection.wake();
+        }
     }
 }
 

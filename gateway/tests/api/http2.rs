@@ -342,6 +342,27 @@ async fn what_a_client_no_longer_waits_for_is_broken_off_at_the_service_too() {
 }
 
 #[actix_web::test]
+async fn a_connection_whose_only_request_was_reset_is_one_that_nobody_uses() {
+    let service = listener().await;
+    let address = service.local_addr().unwrap();
+    let pair = Pair::new();
+    let files = Files::of(&pair);
+    let app = tls::spawn(&files, |config| {
+        odd(config, address, "");
+        config.keep_alive = Duration::from_millis(200);
+    })
+    .await;
+    let (mut sender, connection) = tls::speak(&app, &pair).await;
+    let (answer, mut request) = sender.send_request(get(&app, "/odd"), true).unwrap();
+    let (mut stream, _) = service.accept().await.unwrap();
+    read_head(&mut stream).await;
+    request.send_reset(h2::Reason::CANCEL);
+    drop((answer, request));
+    let ended = tokio::time::timeout(PATIENCE, connection).await;
+    ended.expect("it is told to go, and goes").unwrap();
+}
+
+#[actix_web::test]
 async fn an_answer_that_waits_for_its_client_takes_no_other_with_it() {
     const LARGE: usize = 256 * 1024;
     let service = listener().await;
