@@ -1,11 +1,13 @@
 //! The exact set of what is revoked and might still be presented.
 
+mod changes;
 mod id;
 mod sessions;
 mod table;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub(crate) use self::changes::{AsOf, Changes};
 use self::id::Id;
 use self::sessions::Sessions;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use service_kit::clock;
 
-use crate::revocation::Revocable;
+use crate::revocation::{AsOf, Changes, Revocable};
 use crate::watch::Watchers;
 use crate::wire::{Reason, Revocation};
 use crate::{Claims, KeySet, Revocations};
@@ -19,6 +19,7 @@ pub struct Trust {
     /// How often the feed has told the keys; guards `keys` against older ones that arrive later by another way.
     told: Mutex<u64>,
     revocations: RwLock<Revocations>,
+    changes: Changes,
     origin: std::time::Instant,
     /// Milliseconds after `origin` at which everything was last known; negative: never yet.
     heard_at: AtomicI64,
@@ -31,6 +32,7 @@ impl Default for Trust {
             keys: ArcSwap::default(),
             told: Mutex::default(),
             revocations: RwLock::default(),
+            changes: Changes::default(),
             origin: clock::instant(),
             heard_at: AtomicI64::new(-1),
             watchers: Watchers::default(),
@@ -74,6 +76,7 @@ impl Trust {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .add(revocation);
+        self.changes.note(revocation);
         self.watchers.wake(&revocation.id);
     }
 
@@ -90,12 +93,15 @@ impl Trust {
             .find(claims)
     }
 
-    /// Why this token is revoked, if it is.
-    pub(crate) fn revocation_of(&self, token: &Revocable) -> Option<Reason> {
-        self.revocations
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .of(token)
+    /// As of when this token is not revoked, or else why it is. One that was `found` good is looked up again only when there
+    /// is something new.
+    pub(crate) fn good(&self, token: &Revocable, found: AsOf) -> Result<AsOf, Reason> {
+        let now = self.changes.now(token);
+        if now == found {
+            return Ok(found);
+        }
+        let revocations = self.revocations.read().unwrap_or_else(PoisonError::into_inner);
+        revocations.of(token).map_or(Ok(now), Err)
     }
 
     /// Notes that everything up to now is known, and forgets what expired before `now_ms`.

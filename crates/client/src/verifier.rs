@@ -17,7 +17,7 @@ use service_kit::Clock;
 use crate::compact::Compact;
 use crate::follower::KeyFetcher;
 use crate::mark::Mark;
-use crate::revocation::Revocable;
+use crate::revocation::{AsOf, Revocable};
 use crate::wire::LONGEST_TOKEN;
 use crate::{Claims, TokenError, TokenType, Trust, Watch};
 
@@ -63,9 +63,11 @@ impl VerifierConfig {
 struct Verified<Kept> {
     key: Mark,
     /// From when it is good, in seconds since the epoch.
-    from: i64,
+    from: u32,
     /// When it expires.
-    until: i64,
+    until: u32,
+    /// As of when it is known not to be revoked.
+    good: AsOf,
     revocable: Revocable,
     kept: Kept,
 }
@@ -198,7 +200,7 @@ impl<Kept: From<Claims> + Clone> Verifier<Kept> {
 
     /// How long `token`, if it is good, may be used yet.
     pub(crate) fn left(&self, token: &str) -> Result<Duration, TokenError> {
-        let until = self.verify_now(token)?.until;
+        let until = i64::from(self.verify_now(token)?.until);
         let end = until.saturating_add(self.leeway()).saturating_mul(1000);
         let left = end.saturating_sub(self.clock.now_ms());
         Ok(Duration::from_millis(u64::try_from(left).unwrap_or(0)))
@@ -210,7 +212,7 @@ impl<Kept: From<Claims> + Clone> Verifier<Kept> {
         }
         let mut key = [0; digest::SHA256_OUTPUT_LEN];
         key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        let verified = match self.verified.get(&key) {
+        let mut verified = match self.verified.get(&key) {
             Some(verified) if self.trust.keys().has(verified.key) => {
                 self.hits.increment(1);
                 verified
@@ -228,17 +230,23 @@ impl<Kept: From<Claims> + Clone> Verifier<Kept> {
         };
         let now = self.clock.now().as_second();
         let leeway = self.leeway();
-        if now >= verified.until.saturating_add(leeway) {
+        if now >= i64::from(verified.until) + leeway {
             self.verified.remove(&key);
             return Err(TokenError::Expired);
         }
-        if now < verified.from.saturating_sub(leeway) {
+        if now < i64::from(verified.from) - leeway {
             return Err(TokenError::Invalid("Token is not yet valid"));
         }
-        match self.trust.revocation_of(&verified.revocable) {
-            Some(reason) => Err(TokenError::Revoked(reason)),
-            None => Ok(verified),
+        let found = verified.good;
+        verified.good = self
+            .trust
+            .good(&verified.revocable, found)
+            .map_err(TokenError::Revoked)?;
+        if verified.good != found {
+            // Unless it is no longer remembered: then there is nothing to note.
+            let _ = self.verified.replace(key, verified.clone(), true);
         }
+        Ok(verified)
     }
 
     /// Everything about a token that does not change with time.
@@ -272,12 +280,18 @@ impl<Kept: From<Claims> + Clone> Verifier<Kept> {
         }
         Ok(Verified {
             key: Mark::of(&compact.kid),
-            from: claims.nbf.unwrap_or(claims.iat).max(claims.iat),
-            until: claims.exp,
+            from: second(claims.nbf.unwrap_or(claims.iat).max(claims.iat)),
+            until: second(claims.exp),
+            good: AsOf::NEVER,
             revocable: Revocable::of(&claims),
             kept: claims.into(),
         })
     }
+}
+
+/// A time of a claim as it is kept: seconds since the epoch, which are enough until 2106.
+fn second(claim: i64) -> u32 {
+    u32::try_from(claim.max(0)).unwrap_or(u32::MAX)
 }
 
 /// How much room the cache has to have so that it holds `tokens`. It is made of parts, four a core, each with a lock and a limit
@@ -336,6 +350,7 @@ mod tests {
                 key: Mark::of("key"),
                 from: 1,
                 until: 2,
+                good: AsOf::NEVER,
                 revocable: Revocable::of(&serde_json::from_value(claims).unwrap()),
                 kept: Nothing,
             };

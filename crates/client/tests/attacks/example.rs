@@ -124,6 +124,7 @@ static KEYS: LazyLock<Arc<Keys>> = LazyLock::new(|| Arc::new(Keys::new()));
 /// A verifier that knows the keys, whose clock stands.
 pub(crate) struct Example {
     pub(crate) keys: Arc<Keys>,
+    pub(crate) trust: Arc<Trust>,
     pub(crate) verifier: Verifier,
     pub(crate) now: i64,
 }
@@ -148,7 +149,8 @@ impl Example {
         let config = VerifierConfig::new("https://issuer.test", "audience");
         Self {
             keys,
-            verifier: Verifier::new(config, trust, clock),
+            verifier: Verifier::new(config, Arc::clone(&trust), clock),
+            trust,
             now,
         }
     }

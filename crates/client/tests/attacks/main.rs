@@ -9,4 +9,5 @@ mod example;
 mod form;
 mod header;
 mod json;
+mod revoked;
 mod signature;
