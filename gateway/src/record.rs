@@ -62,6 +62,7 @@ enum Ending {
 impl Record {
     /// Begins the record of `request`, which was there from `started` on.
     pub(crate) fn begin(request: Request, started: Instant, view: Rc<View>, journal: &Rc<Journal>) -> Rc<Self> {
+        let in_flight = InFlight::on(&view.ledger);
         Rc::new(Self {
             started,
             arrival: Arrival::of(&request, &view.state.proxies),
@@ -77,7 +78,7 @@ impl Record {
             progress: OnceCell::new(),
             upstream_took: Cell::default(),
             journal: Rc::clone(journal),
-            _in_flight: InFlight::on(&journal.busy),
+            _in_flight: in_flight,
         })
     }
 
@@ -125,7 +126,7 @@ impl Record {
     }
 
     fn tally(&self) -> &Tally {
-        self.route().map_or(&self.journal.rest, |route| &route.tally)
+        self.view.tally(self.route.get())
     }
 
     /// Gives `answer` the headers it still lacks, counts it, and watches it to its end.

@@ -11,7 +11,6 @@ use crate::config::{Auth, By, Config, Purpose, RateLimit, RouteConfig, Stale};
 use crate::header_rules::{self, HeaderRules};
 use crate::limits::{Limits, RouteLimits};
 use crate::path;
-use crate::tally::Tally;
 
 /// The largest body that the endpoints for logging in and the like take.
 const FORM: u64 = 64 * 1024;
@@ -116,7 +115,6 @@ pub(crate) struct Route {
     pub(crate) upstream: Option<usize>,
     pub(crate) timeout: Duration,
     pub(crate) body_limit: u64,
-    pub(crate) tally: Arc<Tally>,
     pub(crate) extras: Arc<Extras>,
     /// The path prefix: what logs call the route.
     pub(crate) name: String,
@@ -158,9 +156,9 @@ impl Extras {
     }
 }
 
-/// The place of a route in the table that found it.
+/// The place of a route in the table that found it: less than the length of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place(usize);
+pub(crate) struct Place(pub(crate) usize);
 
 /// What a look-up found.
 #[derive(Debug)]
@@ -228,7 +226,6 @@ impl Table {
             upstream,
             timeout: config.timeout,
             body_limit: config.body_limit,
-            tally: Tally::of_route(name),
             extras,
             name: name.to_owned(),
             origins: config.cors_origins.clone(),
@@ -260,6 +257,11 @@ impl Table {
         if methods.contains(&Method::GET) {
             by_method.add(&Method::HEAD, route);
         }
+    }
+
+    /// How many routes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.routes.len()
     }
 
     /// Whether any route names origins of its own.

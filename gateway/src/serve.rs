@@ -21,7 +21,7 @@ use crate::proxy::Passage;
 use crate::record::{Record, Unanswered, Watched};
 use crate::routes::{Found, Route};
 use crate::state::{State, Views};
-use crate::tally::Present;
+use crate::tally::{Ledger, Present};
 use crate::tunnel::Handshake;
 use crate::web_app::WebApp;
 use crate::{admission, cookie, cors, headers, path, policy};
@@ -56,15 +56,10 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(gateway: &Arc<Gateway>) -> Self {
         Self {
-            journal: Journal::new(
-                gateway.sink.clone(),
-                gateway.access_log,
-                gateway.clock.clone(),
-                &gateway.present,
-            ),
+            journal: Journal::new(gateway.sink.clone(), gateway.access_log, gateway.clock.clone()),
             gateway: Arc::clone(gateway),
             stopping: Cell::new(false),
-            views: Views::of(&gateway.state),
+            views: Views::of(&gateway.state, Ledger::new(&gateway.present)),
         }
     }
 
@@ -89,7 +84,7 @@ impl Worker {
 
     /// Counts what came and was no request.
     pub(crate) fn refuses(&self, problem: &Problem) {
-        self.journal.rest.refused(problem.code());
+        self.views.ledger.rest.refused(problem.code());
     }
 
     /// Every request that is no preflight.

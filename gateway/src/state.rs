@@ -1,6 +1,6 @@
 //! What a reload replaces, as one thing: a request sees either all of the old or all of the new.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use crate::client::Request;
 use crate::client_address::TrustedProxies;
 use crate::config::{self, Config};
 use crate::limits::Limits;
-use crate::routes::{self, Found, Route, Table};
+use crate::routes::{self, Found, Place, Route, Table};
+use crate::tally::{Ledger, Tally};
 use crate::upstream::{Pool, Upstream};
 use crate::{headers, path};
 
@@ -107,17 +108,20 @@ impl State {
     }
 }
 
-/// A state, and one worker's connections to its upstreams. Whoever works on a request keeps the view that it began with.
+/// A state, and one worker's connections to its upstreams and numbers of its routes. Whoever works on a request keeps the view that it began with.
 pub(crate) struct View {
     pub(crate) state: Arc<State>,
     /// One for each of the state's upstreams.
     pub(crate) pools: Vec<Rc<Pool>>,
+    pub(crate) ledger: Rc<Ledger>,
+    /// One for each of the state's routes, since it was first taken.
+    tallies: Vec<OnceCell<Arc<Tally>>>,
 }
 
 impl View {
     /// `state`, with the pools of `before` for upstreams that it took over. Other pools end with the last request that
     /// uses them.
-    fn new(state: Arc<State>, before: Option<&Self>) -> Self {
+    fn new(state: Arc<State>, ledger: &Rc<Ledger>, before: Option<&Self>) -> Self {
         let (connect, idle) = (state.connect_timeout, state.idle_timeout);
         let before =
             before.filter(|before| (before.state.connect_timeout, before.state.idle_timeout) == (connect, idle));
@@ -130,13 +134,24 @@ impl View {
             pools.map(|upstream| known(upstream).unwrap_or_else(|| Pool::new(Arc::clone(upstream), connect, idle)));
         Self {
             pools: pools.collect(),
+            ledger: Rc::clone(ledger),
+            tallies: vec![OnceCell::new(); state.table.len()],
             state,
         }
+    }
+
+    /// The numbers of the route at this place, or of what takes none.
+    pub(crate) fn tally(&self, route: Option<Place>) -> &Tally {
+        let Some(place) = route else {
+            return &self.ledger.rest;
+        };
+        self.tallies[place.0].get_or_init(|| self.ledger.of_route(&self.state.table[place].name))
     }
 }
 
 /// One worker's look at the state that counts now. Seeing that there is no new one costs a load and a comparison.
 pub(crate) struct Views {
+    pub(crate) ledger: Rc<Ledger>,
     current: RefCell<Current>,
 }
 
@@ -146,12 +161,13 @@ struct Current {
 }
 
 impl Views {
-    pub(crate) fn of(state: &Arc<ArcSwap<State>>) -> Self {
+    pub(crate) fn of(state: &Arc<ArcSwap<State>>, ledger: Rc<Ledger>) -> Self {
         let current = Current {
             cache: Cache::new(Arc::clone(state)),
-            view: Rc::new(View::new(state.load_full(), None)),
+            view: Rc::new(View::new(state.load_full(), &ledger, None)),
         };
         Self {
+            ledger,
             current: RefCell::new(current),
         }
     }
@@ -161,7 +177,7 @@ impl Views {
         let Current { cache, view } = &mut *self.current.borrow_mut();
         let state = cache.load();
         if !Arc::ptr_eq(state, &view.state) {
-            *view = Rc::new(View::new(Arc::clone(state), Some(view)));
+            *view = Rc::new(View::new(Arc::clone(state), &self.ledger, Some(view)));
         }
         Rc::clone(view)
     }
@@ -172,6 +188,7 @@ mod tests {
     use url::Url;
 
     use super::*;
+    use crate::tally::Present;
 
     fn state(upstreams: &[(&str, u16)], before: Option<&State>) -> State {
         let mut config = crate::mistakes::tests::config("");
@@ -189,7 +206,7 @@ mod tests {
     async fn upstreams_that_did_not_change_are_taken_over_with_their_pools() {
         let first = state(&[("a", 1), ("b", 2), ("c", 3)], None);
         let shared = Arc::new(ArcSwap::from_pointee(first));
-        let views = Views::of(&shared);
+        let views = Views::of(&shared, Ledger::new(&Present::default()));
         let before = views.current();
         assert!(Rc::ptr_eq(&before, &views.current()), "nothing has changed");
 
@@ -213,8 +230,9 @@ mod tests {
         let mut second = state(&[("a", 1)], Some(&first));
         assert!(Arc::ptr_eq(&first.upstreams[0], &second.upstreams[0]));
         second.idle_timeout += Duration::from_secs(1);
-        let before = View::new(Arc::new(first), None);
-        let after = View::new(Arc::new(second), Some(&before));
+        let ledger = Ledger::new(&Present::default());
+        let before = View::new(Arc::new(first), &ledger, None);
+        let after = View::new(Arc::new(second), &ledger, Some(&before));
         assert!(!Rc::ptr_eq(&before.pools[0], &after.pools[0]));
     }
 }

@@ -1,72 +1,48 @@
 //! What is counted of requests. No label is a client's to choose.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use actix_web::http::{Method, StatusCode};
 use service_kit::edge::status_class;
-use service_kit::meter::{self, Histogram};
+use service_kit::meter::{self, Count, Histogram, Times};
 
 /// What metrics call the methods; those that are counted most come first.
 const METHODS: [&str; 8] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "other"];
 const CLASSES: usize = 5;
 
-/// The numbers of one route, or of what takes none. With many routes it is what a request has to look at that costs it: so they
-/// are counted here, what is needed most in one line of a processor's cache, and go elsewhere when somebody scrapes.
+/// What one worker has counted of one route, or of what takes none. It alone writes the numbers, so that workers do not wait for
+/// each other; and with many routes it is what a request has to look at that costs it, so what is needed most stands together.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Tally {
-    took: Arc<Histogram>,
-    upstream_took: Arc<Histogram>,
+    took: Times,
+    upstream_took: Times,
     /// Answers by method and class of status.
-    answers: [[AtomicU64; CLASSES]; METHODS.len()],
-    limited: AtomicU64,
-    route: Box<str>,
-}
-
-/// Those of each route there ever was, by its name.
-fn tallies() -> &'static Mutex<BTreeMap<Box<str>, Arc<Tally>>> {
-    static ALL: OnceLock<Mutex<BTreeMap<Box<str>, Arc<Tally>>>> = OnceLock::new();
-    ALL.get_or_init(|| {
-        meter::on_scrape(|| {
-            let all = tallies().lock().unwrap_or_else(PoisonError::into_inner);
-            all.values().for_each(|tally| tally.show());
-            true
-        });
-        Mutex::default()
-    })
+    answers: [[Count; CLASSES]; METHODS.len()],
+    limited: Count,
+    route: Arc<str>,
 }
 
 impl Tally {
-    /// Of the route of this name: the same for whoever asks for it, also after a reload. Ask once and keep it.
-    pub(crate) fn of_route(route: &str) -> Arc<Self> {
-        let mut all = tallies().lock().unwrap_or_else(PoisonError::into_inner);
-        let tally = all.entry(route.into()).or_insert_with(|| {
-            Arc::new(Self {
-                took: Histogram::of(
-                    "http_request_duration_seconds",
-                    &[("role", "gateway"), ("route", route)],
-                ),
-                upstream_took: Histogram::of("upstream_response_seconds", &[("route", route)]),
-                answers: Default::default(),
-                limited: AtomicU64::new(0),
-                route: route.into(),
-            })
-        });
-        Arc::clone(tally)
-    }
-
-    /// Of whatever takes no route: files of the web app, and what leads nowhere.
-    pub(crate) fn of_the_rest() -> Arc<Self> {
-        Self::of_route("")
+    fn new(route: &Arc<str>) -> Arc<Self> {
+        Arc::new(Self {
+            took: Times::default(),
+            upstream_took: Times::default(),
+            answers: Default::default(),
+            limited: Count::default(),
+            route: Arc::clone(route),
+        })
     }
 
     /// Counts an answer by its head.
     pub(crate) fn answered(&self, method: &Method, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES) - 1;
-        self.answers[index(method)][class].fetch_add(1, Ordering::Relaxed);
+        self.answers[index(method)][class].add(1);
     }
 
     /// Counts an answer that is a problem which the gateway itself has seen.
@@ -76,7 +52,7 @@ impl Tally {
 
     /// Counts a request that was one too many.
     pub(crate) fn limited(&self) {
-        self.limited.fetch_add(1, Ordering::Relaxed);
+        self.limited.add(1);
     }
 
     /// Notes how long a request took until all of its answer was sent.
@@ -88,23 +64,99 @@ impl Tally {
     pub(crate) fn upstream_took(&self, time: Duration) {
         self.upstream_took.record(time);
     }
+}
+
+/// What all workers there ever were have counted of a route: they end, and their numbers do not.
+struct Total {
+    took: Arc<Histogram>,
+    upstream_took: Arc<Histogram>,
+    parts: Vec<Arc<Tally>>,
+}
+
+impl Total {
+    fn of(route: &str) -> Self {
+        Self {
+            took: Histogram::of(
+                "http_request_duration_seconds",
+                &[("role", "gateway"), ("route", route)],
+            ),
+            upstream_took: Histogram::of("upstream_response_seconds", &[("route", route)]),
+            parts: Vec::new(),
+        }
+    }
 
     /// Makes `/metrics` say what was counted.
-    fn show(&self) {
-        for (method, answers) in METHODS.iter().zip(&self.answers) {
-            for (class, count) in (1..).zip(answers) {
-                let (count, status) = (count.load(Ordering::Relaxed), StatusCode::from_u16(class * 100));
-                if let (1.., Ok(status)) = (count, status) {
-                    metrics::counter!("http_requests_total", "role" => "gateway", "route" => self.route.to_string(),
+    fn show(&self, route: &str) {
+        self.took.show(self.parts.iter().map(|part| &part.took));
+        self.upstream_took
+            .show(self.parts.iter().map(|part| &part.upstream_took));
+        let sum = |count: &dyn Fn(&Tally) -> u64| self.parts.iter().map(|part| count(part)).sum::<u64>();
+        for (index, method) in METHODS.iter().enumerate() {
+            for (class, status) in (100..).step_by(100).take(CLASSES).enumerate() {
+                let count = sum(&|part| part.answers[index][class].get());
+                if let (1.., Ok(status)) = (count, StatusCode::from_u16(status)) {
+                    metrics::counter!("http_requests_total", "role" => "gateway", "route" => route.to_owned(),
                         "method" => *method, "status" => status_class(status))
                     .absolute(count);
                 }
             }
         }
-        let limited = self.limited.load(Ordering::Relaxed);
+        let limited = sum(&|part| part.limited.get());
         if limited > 0 {
-            metrics::counter!("rate_limited_total", "route" => self.route.to_string()).absolute(limited);
+            metrics::counter!("rate_limited_total", "route" => route.to_owned()).absolute(limited);
         }
+    }
+}
+
+/// Those of each route there ever was, by its name.
+fn totals() -> &'static Mutex<BTreeMap<Arc<str>, Total>> {
+    static ALL: OnceLock<Mutex<BTreeMap<Arc<str>, Total>>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        meter::on_scrape(|| {
+            let all = totals().lock().unwrap_or_else(PoisonError::into_inner);
+            all.iter().for_each(|(route, total)| total.show(route));
+            true
+        });
+        Mutex::default()
+    })
+}
+
+/// What one worker counts.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    routes: RefCell<BTreeMap<Arc<str>, Arc<Tally>>>,
+    /// The numbers of whatever takes no route: files of the web app, and what leads nowhere.
+    pub(crate) rest: Arc<Tally>,
+    busy: Arc<Busy>,
+}
+
+impl Ledger {
+    pub(crate) fn new(present: &Present) -> Rc<Self> {
+        let routes = RefCell::default();
+        Rc::new(Self {
+            rest: Self::tally(&routes, ""),
+            routes,
+            busy: present.worker(),
+        })
+    }
+
+    /// The numbers of the route of this name: the same whenever they are asked for, also after a reload. Ask once and keep them.
+    pub(crate) fn of_route(&self, route: &str) -> Arc<Tally> {
+        Self::tally(&self.routes, route)
+    }
+
+    fn tally(routes: &RefCell<BTreeMap<Arc<str>, Arc<Tally>>>, route: &str) -> Arc<Tally> {
+        let mut routes = routes.borrow_mut();
+        if let Some(known) = routes.get(route) {
+            return Arc::clone(known);
+        }
+        let mut totals = totals().lock().unwrap_or_else(PoisonError::into_inner);
+        let name = Arc::<str>::from(route);
+        let tally = Tally::new(&name);
+        let total = totals.entry(Arc::clone(&name)).or_insert_with(|| Total::of(route));
+        total.parts.push(Arc::clone(&tally));
+        routes.insert(name, Arc::clone(&tally));
+        tally
     }
 }
 
@@ -122,17 +174,10 @@ fn index(method: &Method) -> usize {
     }
 }
 
-/// How many requests one worker is at. It alone writes the number, so that counting costs nothing to the others.
+/// How many requests one worker is at.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(crate) struct Busy(AtomicUsize);
-
-impl Busy {
-    fn change(&self, change: impl Fn(usize, usize) -> usize) {
-        self.0
-            .store(change(self.0.load(Ordering::Relaxed), 1), Ordering::Relaxed);
-    }
-}
+struct Busy(Count);
 
 /// What is going on in a gateway now, for `/metrics`.
 #[derive(Debug, Default)]
@@ -150,15 +195,15 @@ impl Present {
                 return false;
             };
             let workers = present.workers.lock().unwrap_or_else(PoisonError::into_inner);
-            let busy = workers.iter().map(|worker| worker.0.load(Ordering::Relaxed)).sum();
+            let busy = workers.iter().map(|worker| worker.0.get()).fold(0, u64::wrapping_add);
             metrics::gauge!("requests_in_flight").set(number(busy));
-            metrics::gauge!("client_connections").set(number(present.connections.load(Ordering::Relaxed)));
+            metrics::gauge!("client_connections").set(number(present.connections.load(Ordering::Relaxed) as u64));
             true
         });
     }
 
     /// The number of a new worker.
-    pub(crate) fn worker(&self) -> Arc<Busy> {
+    fn worker(&self) -> Arc<Busy> {
         let busy = Arc::<Busy>::default();
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.push(Arc::clone(&busy));
@@ -173,7 +218,7 @@ impl Present {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
-fn number(count: usize) -> f64 {
+fn number(count: u64) -> f64 {
     count as f64
 }
 
@@ -192,15 +237,15 @@ impl Drop for Connection {
 pub(crate) struct InFlight(Arc<Busy>);
 
 impl InFlight {
-    pub(crate) fn on(worker: &Arc<Busy>) -> Self {
-        worker.change(usize::wrapping_add);
-        Self(Arc::clone(worker))
+    pub(crate) fn on(ledger: &Ledger) -> Self {
+        ledger.busy.0.add(1);
+        Self(Arc::clone(&ledger.busy))
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.change(usize::wrapping_sub);
+        self.0.0.take(1);
     }
 }
 
@@ -222,14 +267,21 @@ mod tests {
     }
 
     #[test]
-    fn a_route_that_is_made_anew_goes_on_counting() {
-        let before = Tally::of_route("/again");
-        before.answered(&Method::GET, StatusCode::OK);
-        let after = Tally::of_route("/again");
-        drop(before);
-        after.answered(&Method::GET, StatusCode::NO_CONTENT);
-        after.answered(&Method::GET, StatusCode::from_u16(999).unwrap());
-        let counts = after.answers[0].each_ref().map(|count| count.load(Ordering::Relaxed));
-        assert_eq!(counts, [0, 2, 0, 0, 1]);
+    fn what_workers_count_is_added_up_and_outlives_them() {
+        let present = Present::default();
+        let [one, other] = [(); 2].map(|()| Ledger::new(&present));
+        one.of_route("/again").answered(&Method::GET, StatusCode::OK);
+        // As after a reload.
+        one.of_route("/again").answered(&Method::GET, StatusCode::NO_CONTENT);
+        drop(one);
+        let tally = other.of_route("/again");
+        tally.answered(&Method::GET, StatusCode::from_u16(999).unwrap());
+        tally.answered(&Method::GET, StatusCode::OK);
+        tally.limited();
+        tally.took(Duration::from_millis(3));
+        let totals = totals().lock().unwrap();
+        let parts = &totals["/again"].parts;
+        let count = |class: usize| parts.iter().map(|part| part.answers[0][class].get()).sum::<u64>();
+        assert_eq!((parts.len(), [0, 1, 4].map(count)), (2, [0, 3, 1]));
     }
 }

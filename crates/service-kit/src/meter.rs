@@ -14,19 +14,58 @@ const BOUNDS: [u64; 15] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
     10_000_000, 30_000_000,
 ];
+const BUCKETS: usize = BOUNDS.len() + 1;
 
 type Labels = Vec<(&'static str, String)>;
 type Histograms = BTreeMap<(&'static str, Labels), Arc<Histogram>>;
 type Hook = Box<dyn Fn() -> bool + Send + Sync>;
 
-/// How long things took. Recording is two additions, from any thread; in the same line of a processor's cache, unless it took
-/// more than 50 ms.
+/// A number that one thread counts and any may read. Without anybody else who writes, counting waits for nobody: not for other
+/// cores, and not for memory.
 #[derive(Debug, Default)]
-#[repr(C, align(64))]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// Adds to it. Of two threads that do so at once one may do it in vain.
+    pub fn add(&self, more: u64) {
+        self.0.store(self.get().wrapping_add(more), Ordering::Relaxed);
+    }
+
+    /// Takes away what was added.
+    pub fn take(&self, less: u64) {
+        self.add(less.wrapping_neg());
+    }
+
+    /// What it is at.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How long what one thread sees to took, for a [`Histogram`]. What is needed most comes first.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Times {
+    sum_micros: Count,
+    buckets: [Count; BUCKETS],
+}
+
+impl Times {
+    /// Adds one value.
+    pub fn record(&self, took: Duration) {
+        let (bucket, micros) = bucket(took);
+        self.buckets[bucket].add(1);
+        self.sum_micros.add(micros);
+    }
+}
+
+/// How long things took.
+#[derive(Debug, Default)]
 pub struct Histogram {
     sum_micros: AtomicU64,
     /// How many values fell between each bound and the one before; the last: beyond all of them.
-    buckets: [AtomicU64; BOUNDS.len() + 1],
+    buckets: [AtomicU64; BUCKETS],
 }
 
 impl Histogram {
@@ -37,12 +76,21 @@ impl Histogram {
         Arc::clone(all.entry((name, labels)).or_default())
     }
 
-    /// Adds one value.
+    /// Adds one value, from any thread.
     pub fn record(&self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS.iter().position(|bound| micros <= *bound).unwrap_or(BOUNDS.len());
+        let (bucket, micros) = bucket(took);
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// Makes it say what `parts` have recorded, and nothing else.
+    pub fn show<'a>(&self, parts: impl Iterator<Item = &'a Times> + Clone) {
+        for (index, bucket) in self.buckets.iter().enumerate() {
+            let count = parts.clone().map(|part| part.buckets[index].get()).sum();
+            bucket.store(count, Ordering::Relaxed);
+        }
+        let sum = parts.map(|part| part.sum_micros.get()).sum();
+        self.sum_micros.store(sum, Ordering::Relaxed);
     }
 
     fn render(&self, name: &str, labels: &Labels, text: &mut String) {
@@ -65,6 +113,13 @@ impl Histogram {
     fn is_empty(&self) -> bool {
         self.buckets.iter().all(|bucket| bucket.load(Ordering::Relaxed) == 0)
     }
+}
+
+/// The bucket of a value, and the value in microseconds.
+fn bucket(took: Duration) -> (usize, u64) {
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    let bucket = BOUNDS.iter().position(|bound| micros <= *bound);
+    (bucket.unwrap_or(BOUNDS.len()), micros)
 }
 
 /// Microseconds as a decimal number of seconds.

@@ -13,7 +13,6 @@ pub(crate) use line::Line;
 pub(crate) use sink::Sink;
 
 use crate::config::AccessLog;
-use crate::tally::{Busy, Present, Tally};
 use line::Scratch;
 
 /// The target of the log whose level decides about lines in text form (`PORTCULLIS_LOG=warn,access=off`).
@@ -25,21 +24,15 @@ pub(crate) struct Journal {
     form: AccessLog,
     clock: Clock,
     scratch: RefCell<Scratch>,
-    /// The numbers of what takes no route.
-    pub(crate) rest: Arc<Tally>,
-    /// How many requests the worker is at.
-    pub(crate) busy: Arc<Busy>,
 }
 
 impl Journal {
-    pub(crate) fn new(sink: Option<Arc<Sink>>, form: AccessLog, clock: Clock, present: &Present) -> Rc<Self> {
+    pub(crate) fn new(sink: Option<Arc<Sink>>, form: AccessLog, clock: Clock) -> Rc<Self> {
         Rc::new(Self {
             sink,
             form,
             clock,
             scratch: RefCell::default(),
-            rest: Tally::of_the_rest(),
-            busy: present.worker(),
         })
     }
 
