@@ -139,7 +139,13 @@ pub async fn servers_or_skip<T, F: Future<Output = T>>(what: &str, start: impl F
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let stop = ["stop", &self.place(), &Signal::Quit.to_string()].map(str::to_owned);
+        // Redis does not handle SIGQUIT, and ignores it if those who run the tests do.
+        let signal = if self.kind == "redis" {
+            Signal::Kill
+        } else {
+            Signal::Quit
+        };
+        let stop = ["stop", &self.place(), &signal.to_string()].map(str::to_owned);
         let _ = std::process::Command::new(SCRIPT)
             .args(stop)
             .stderr(Stdio::null())
