@@ -268,6 +268,12 @@ impl Watched {
     pub(crate) fn size(&self) -> BodySize {
         self.size
     }
+
+    /// Notes that the last `length` bytes which it gave were not sent, and nothing will be any more.
+    pub(crate) fn ends_unsent(&mut self, length: usize) {
+        self.sent = self.sent.saturating_sub(length as u64);
+        self.left = self.left.saturating_add(length as u64);
+    }
 }
 
 impl http1::Body for Watched {

@@ -63,12 +63,16 @@ impl Streams {
                 Some(Some(Err(_))) => return stream.send_reset(Reason::INTERNAL_ERROR),
             };
             while !piece.is_empty() {
-                let Some(room) = self.room(&mut stream, piece.len()).await else {
-                    return;
+                let length = piece.len();
+                let Some(room) = self.room(&mut stream, length).await else {
+                    return body.ends_unsent(length);
                 };
-                let part = piece.split_to(room.min(piece.len()));
+                let part = piece.split_to(room.min(length));
                 let is_over = piece.is_empty() && body.is_over();
-                if stream.send_data(part, is_over).is_err() || is_over {
+                if stream.send_data(part, is_over).is_err() {
+                    return body.ends_unsent(length);
+                }
+                if is_over {
                     return;
                 }
             }

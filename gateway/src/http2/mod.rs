@@ -102,8 +102,8 @@ pub(crate) async fn attend(
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOWS)
         .max_send_buffer_size(AHEAD);
-    // Whoever never shakes hands is cut off by those who look after connections.
     let is_blocked = Cell::new(false);
+    // Whoever never shakes hands is cut off by those who look after connections.
     if let Ok(mut library) = builder.handshake(Watched::new(&mut stream, &is_blocked)).await {
         let streams = Rc::new(Streams {
             worker,

@@ -106,3 +106,45 @@ async fn a_client_that_reads_nothing_of_what_it_allows_costs_little_and_is_cut_o
     let _ = ended.expect("and the connection is ended");
     assert!(rest.len() < STREAMS * LARGE);
 }
+
+#[tokio::test]
+async fn an_answer_whose_last_piece_was_not_taken_is_not_logged_as_a_whole_one() {
+    /// What a client allows that says nothing about it (RFC 9113 section 6.9.2).
+    const WINDOW: usize = 65_535;
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let pairs = [Pair::new()];
+    let more = format!(
+        "[gateway]\naccess_log = \"text\"\n[gateway.upstreams.large]\ntargets = [\"http://{}\"]\n\
+         [[gateway.routes]]\npath = \"/large\"\nupstream = \"large\"\nauth = \"none\"\n",
+        service.local_addr().unwrap()
+    );
+    let setting = Setting::with(&pairs, &more).await;
+    tokio::spawn(async move {
+        let (mut stream, _) = service.accept().await.unwrap();
+        let answer = [
+            b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n",
+            &[b'x'; WINDOW + 1][..],
+        ]
+        .concat();
+        stream.write_all(&answer).await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let (mut client, connection) = h2::client::handshake(setting.connect("h2").await).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get(format!("https://{NAME}/large")).body(()).unwrap();
+    let answer = client.send_request(request, true).unwrap().0.await.unwrap();
+    let mut body = answer.into_body();
+    let mut taken = 0;
+    while taken < WINDOW {
+        taken += body.data().await.unwrap().unwrap().len();
+    }
+    // All but a byte has come, and the rest will not be waited for.
+    drop((body, client));
+    connection.await.unwrap().unwrap();
+    let line = setting.running.says("path=/large").await;
+    assert!(
+        line.contains("status=200 ") && line.contains("fault=client code=client_left "),
+        "{line}"
+    );
+    assert!(line.contains("bytes_out=65535 "), "{line}");
+}
