@@ -269,10 +269,10 @@ impl Watched {
         self.size
     }
 
-    /// Notes that the last `length` bytes which it gave were not sent, and nothing will be any more.
+    /// Notes that the last `length` bytes which it gave were not sent, and that nothing will be any more.
     pub(crate) fn ends_unsent(&mut self, length: usize) {
         self.sent = self.sent.saturating_sub(length as u64);
-        self.left = self.left.saturating_add(length as u64);
+        self.left = self.left.saturating_add(length as u64).max(1);
     }
 }
 

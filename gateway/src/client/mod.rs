@@ -250,6 +250,11 @@ impl Client {
         drop(fields);
         outgoing.begin(body, end == End::Chunks);
         let sent = poll_fn(|cx| self.poll_send(cx, &mut outgoing)).await;
+        if matches!(sent, Some(Err(Stop::Io(_))) | None)
+            && let Some((body, length)) = outgoing.unwritten()
+        {
+            body.ends_unsent(length);
+        }
         FRONT.set(outgoing.into_front());
         match sent {
             Some(Ok(())) if persists => Sent::Persists,

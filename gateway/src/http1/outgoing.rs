@@ -159,6 +159,12 @@ impl<B: Body> Outgoing<B> {
         Some(body)
     }
 
+    /// The body of what is given up before all of it is gone, and how many bytes of the message were ready and are not.
+    pub(crate) fn unwritten(&mut self) -> Option<(&mut B, usize)> {
+        let length = self.front.len() - self.written + self.piece.len() + self.tail.len();
+        self.body.as_mut().map(|body| (body, length))
+    }
+
     /// Writes as much as can be written. Ready when nothing is left to be written.
     pub(crate) fn poll<W: AsyncWrite + Unpin>(
         &mut self,
@@ -362,6 +368,25 @@ mod tests {
             assert_eq!(taken, format!("head {}0\r\n\r\n", chunk.repeat(500)).into_bytes());
             assert!(largest < 4 * MOST_JOINED, "{largest}");
         }
+    }
+
+    #[test]
+    fn what_was_not_written_when_it_is_given_up_is_known() {
+        let mut outgoing = Outgoing::joined(Vec::new());
+        outgoing.front().extend_from_slice(b"head ");
+        outgoing.begin(Pieces([Bytes::from(vec![b'x'; 10_000])].into(), false), false);
+        let mut slow = Slow {
+            taken: Vec::new(),
+            most: 3000,
+            full: false,
+        };
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        for left in [10_000, 7000, 4000, 1000] {
+            assert!(outgoing.poll(cx, &mut slow).is_pending());
+            assert_eq!(outgoing.unwritten().map(|(_, length)| length), Some(left));
+        }
+        while outgoing.poll(cx, &mut slow).is_pending() {}
+        assert!(outgoing.unwritten().is_none());
     }
 
     #[test]
