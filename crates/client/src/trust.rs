@@ -65,8 +65,13 @@ impl Trust {
     /// that was killed meanwhile must not come back.
     pub(crate) fn set_fetched_keys(&self, keys: KeySet, told: u64) {
         let now = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if *now == told {
+        let is_newest = *now == told;
+        if is_newest {
             self.keys.store(std::sync::Arc::new(keys));
+        }
+        drop(now);
+        if is_newest {
+            self.watchers.wake_all();
         }
     }
 
@@ -96,12 +101,18 @@ impl Trust {
     /// As of when this token is not revoked, or else why it is. One that was `found` good is looked up again only when there
     /// is something new.
     pub(crate) fn good(&self, token: &Revocable, found: AsOf) -> Result<AsOf, Reason> {
+        self.good_by(token, found, || {
+            let revocations = self.revocations.read();
+            revocations.unwrap_or_else(PoisonError::into_inner).of(token)
+        })
+    }
+
+    fn good_by(&self, token: &Revocable, found: AsOf, look: impl FnOnce() -> Option<Reason>) -> Result<AsOf, Reason> {
         let now = self.changes.now(token);
         if now == found {
             return Ok(found);
         }
-        let revocations = self.revocations.read().unwrap_or_else(PoisonError::into_inner);
-        revocations.of(token).map_or(Ok(now), Err)
+        look().map_or(Ok(now), Err)
     }
 
     /// Notes that everything up to now is known, and forgets what expired before `now_ms`.
@@ -135,12 +146,34 @@ mod tests {
     use jsonwebtoken::jwk::JwkSet;
 
     use super::*;
+    use crate::wire::RevokedKind;
 
     fn keys(kid: &str) -> KeySet {
         let jwk = format!(
             r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","alg":"EdDSA","kid":"{kid}","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}}]}}"#
         );
         KeySet::from_jwks(&serde_json::from_str::<JwkSet>(&jwk).unwrap())
+    }
+
+    #[test]
+    fn what_is_revoked_just_after_a_token_was_looked_up_is_not_missed() {
+        for kind in [RevokedKind::Session, RevokedKind::Token] {
+            let trust = Trust::default();
+            let claims = serde_json::json!({"token_type": "access", "iss": "i", "sub": "s", "aud": "a", "client_id": "c",
+                "iat": 1, "exp": 2, "jti": "it", "sid": "it"});
+            let token = Revocable::of(&serde_json::from_value(claims).unwrap());
+            let found = trust.good_by(&token, AsOf::NEVER, || {
+                // Nothing was there to be found, and then:
+                trust.revoke(&Revocation {
+                    kind,
+                    id: "it".to_owned(),
+                    reason: Reason::LoggedOut,
+                    expires_at: i64::MAX,
+                });
+                None
+            });
+            assert_eq!(trust.good(&token, found.unwrap()), Err(Reason::LoggedOut));
+        }
     }
 
     #[test]

@@ -152,12 +152,9 @@ impl<Kept: From<Claims> + Clone> Verifier<Kept> {
     }
 
     async fn typed(&self, token: &str, wanted: TokenType) -> Result<Kept, TokenError> {
+        let is_stale = self.is_stale();
         let kept = self.verify(token, wanted).await?;
-        if self.is_stale() {
-            Err(TokenError::Stale)
-        } else {
-            Ok(kept)
-        }
+        if is_stale { Err(TokenError::Stale) } else { Ok(kept) }
     }
 
     /// Whether the last news from the token service is older than `max_staleness`.
@@ -166,7 +163,8 @@ impl<Kept: From<Claims> + Clone> Verifier<Kept> {
         self.trust.staleness().is_none_or(|age| age > self.config.max_staleness)
     }
 
-    /// What is kept of a token that is good as far as is known; the caller asks [`Verifier::is_stale`] itself.
+    /// What is kept of a token that is good as far as is known. The caller asks [`Verifier::is_stale`] itself, and before this:
+    /// what makes old news fresh may also be what revokes the token.
     pub async fn verify(&self, token: &str, wanted: TokenType) -> Result<Kept, TokenError> {
         let mut outcome = self.verify_now(token);
         if let (Err(TokenError::UnknownKey), Some(fetcher)) = (&outcome, &self.fetcher) {
@@ -223,7 +221,9 @@ impl<Kept: From<Claims> + Clone> Verifier<Kept> {
             }
             None => {
                 self.misses.increment(1);
-                let verified = self.verify_signature(token)?;
+                let mut verified = self.verify_signature(token)?;
+                // One that is revoked is remembered, too: its signature is not checked again.
+                verified.good = self.trust.good(&verified.revocable, AsOf::NEVER).unwrap_or(AsOf::NEVER);
                 self.verified.insert(key, verified.clone());
                 verified
             }

@@ -226,6 +226,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn so_does_one_that_is_missing_among_those_that_were_fetched() {
+        let example = example();
+        let watch = example.watch("mine").await;
+        let fetching = async {
+            tokio::task::yield_now().await;
+            example.trust.set_fetched_keys(KeySet::default(), example.trust.told());
+        };
+        let started = clock::instant();
+        let (ended, ()) = tokio::join!(watch.ended(), fetching);
+        assert_eq!(ended, TokenError::Invalid("Token is invalid"));
+        assert!(started.elapsed() < LOOK);
+    }
+
+    #[tokio::test]
     async fn expiry_is_the_clocks_to_say_however_long_it_takes() {
         let example = example();
         let mut watch = example.watch("mine").await;

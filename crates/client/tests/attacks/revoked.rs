@@ -91,38 +91,46 @@ fn nobody_who_asks_after_a_revocation_is_told_what_was_found_before() {
         })
         .collect();
     let revoked: Vec<AtomicBool> = tokens.iter().map(|_| AtomicBool::new(false)).collect();
-    // How many have asked about the token of the round.
-    let asked: Vec<AtomicUsize> = tokens.iter().map(|_| AtomicUsize::new(0)).collect();
+    // How many have found the token of the round good.
+    let found: Vec<AtomicUsize> = tokens.iter().map(|_| AtomicUsize::new(0)).collect();
     let let_in = AtomicUsize::new(0);
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                for (round, (_, _, token)) in tokens.iter().enumerate() {
-                    for asking in 0.. {
-                        let before = revoked[round].load(Ordering::SeqCst);
-                        let outcome = example.verifier.verify(token, TokenType::Access).now_or_never();
-                        let is_good = matches!(outcome, Some(Ok(_)));
-                        if is_good && before {
-                            let_in.fetch_add(1, Ordering::SeqCst);
-                        }
-                        if asking == 0 {
-                            asked[round].fetch_add(1, Ordering::SeqCst);
-                        }
-                        if !is_good || before {
-                            break;
-                        }
+    let refused = AtomicUsize::new(0);
+    let read = || {
+        for (round, (_, _, token)) in tokens.iter().enumerate() {
+            let mut is_new = true;
+            loop {
+                let before = revoked[round].load(Ordering::SeqCst);
+                let outcome = example.verifier.verify(token, TokenType::Access).now_or_never();
+                match outcome.unwrap() {
+                    Ok(_) if before => {
+                        let_in.fetch_add(1, Ordering::SeqCst);
+                        break;
                     }
+                    Ok(_) => {
+                        found[round].fetch_add(usize::from(is_new), Ordering::SeqCst);
+                        is_new = false;
+                    }
+                    Err(REVOKED) => {
+                        refused.fetch_add(1, Ordering::SeqCst);
+                        break;
+                    }
+                    Err(other) => panic!("{other:?}"),
                 }
-            });
+            }
         }
+    };
+    thread::scope(|scope| {
+        let readers = [(); 2].map(|()| scope.spawn(read));
         for (round, (kind, id, _)) in tokens.iter().enumerate() {
-            // The others are just finding it good.
-            while asked[round].load(Ordering::SeqCst) < 2 {
+            while found[round].load(Ordering::SeqCst) < 2 {
+                let is_over = readers.iter().any(thread::ScopedJoinHandle::is_finished);
+                assert!(!is_over, "a token was refused too early, in round {round} or before");
                 thread::yield_now();
             }
             example.revoke(*kind, id);
             revoked[round].store(true, Ordering::SeqCst);
         }
     });
+    assert_eq!(refused.into_inner(), 2 * ROUNDS);
     assert_eq!(let_in.into_inner(), 0);
 }
