@@ -1,7 +1,7 @@
 //! Listening for clients: which protocol each speaks, and who serves it.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -85,23 +85,28 @@ impl Accept {
         })
     }
 
-    /// Serves one connection to its end.
+    /// Serves one connection to its end. What only some of them need is in memory of its own: there may be very many others.
     async fn attend(&self, stream: TcpStream) {
         let (peer, _present) = (stream.peer_addr().ok(), self.worker.present());
         // Answers are written whole: nothing is to be gained by waiting for more.
         let _ = stream.set_nodelay(true);
-        let worker = Rc::clone(&self.worker);
-        let Some(handshake) = &self.handshake else {
-            let connection = Connection::first(&stream, self.bounds);
-            return client::attend(worker, Stream::Plain(stream), peer, connection).await;
-        };
+        if let Some(handshake) = &self.handshake {
+            return Box::pin(self.attend_secure(handshake, stream, peer)).await;
+        }
+        let connection = Connection::first(&stream, self.bounds);
+        client::attend(Rc::clone(&self.worker), Stream::Plain(stream), peer, connection).await;
+    }
+
+    async fn attend_secure(&self, handshake: &AcceptorService, stream: TcpStream, peer: Option<SocketAddr>) {
         let Ok(stream) = handshake.call(stream).await else {
             return;
         };
+        let worker = Rc::clone(&self.worker);
         let (socket, session) = stream.get_ref();
         if session.alpn_protocol() == Some(b"h2") {
             let connection = Connection::second(socket, self.bounds);
-            http2::attend(worker, stream, peer, connection, self.bounds.standstill).await;
+            let patience = self.bounds.standstill;
+            Box::pin(http2::attend(worker, stream, peer, connection, patience)).await;
         } else {
             let connection = Connection::first(socket, self.bounds);
             client::attend(worker, Stream::Secure(Box::new(stream)), peer, connection).await;
