@@ -239,10 +239,10 @@ async fn handshakes_that_nobody_goes_on_with_keep_nobody_else_out() {
     assert_eq!(shown.expect("there is room for one more"), pairs[0].der());
 }
 
-/// A service that keeps every request waiting until it `may` answer, and how many have `come`.
-async fn waiting(service: TcpListener, come: watch::Sender<usize>, may: watch::Receiver<bool>) {
+/// A service that keeps every request waiting until it `may` answer, and how many `waiting` there are.
+async fn hold(service: TcpListener, waiting: watch::Sender<usize>, may: watch::Receiver<bool>) {
     while let Ok((mut stream, _)) = service.accept().await {
-        let (come, mut may) = (come.clone(), may.clone());
+        let (waiting, mut may) = (waiting.clone(), may.clone());
         tokio::spawn(async move {
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
@@ -250,7 +250,7 @@ async fn waiting(service: TcpListener, come: watch::Sender<usize>, may: watch::R
                     return;
                 }
             }
-            come.send_modify(|come| *come += 1);
+            waiting.send_modify(|waiting| *waiting += 1);
             may.wait_for(|may| *may).await.unwrap();
             let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nanswer";
             stream.write_all(answer).await.unwrap();
@@ -269,14 +269,15 @@ async fn requests_of_http_2_that_are_under_way_at_sigterm_are_answered() {
         service.local_addr().unwrap()
     );
     let mut setting = Setting::with(&pairs, &more).await;
-    let ((come, mut came), (allow, may)) = (watch::channel(0), watch::channel(false));
-    tokio::spawn(waiting(service, come, may));
+    let (waiting, mut count) = watch::channel(0);
+    let (allow, may) = watch::channel(false);
+    tokio::spawn(hold(service, waiting, may));
     let mut open = Open::to(&setting).await;
     let request = http::Request::get(format!("https://{NAME}/slow")).body(()).unwrap();
     let answers: Vec<_> = (0..REQUESTS)
         .map(|_| open.second.send_request(request.clone(), true).unwrap().0)
         .collect();
-    came.wait_for(|came| *came == REQUESTS).await.unwrap();
+    count.wait_for(|count| *count == REQUESTS).await.unwrap();
 
     setting.running.terminate();
     // Until the client has been told to go away.

@@ -121,11 +121,8 @@ async fn an_answer_whose_last_piece_was_not_taken_is_not_logged_as_a_whole_one()
     let setting = Setting::with(&pairs, &more).await;
     tokio::spawn(async move {
         let (mut stream, _) = service.accept().await.unwrap();
-        let answer = [
-            b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n",
-            &[b'x'; WINDOW + 1][..],
-        ]
-        .concat();
+        let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n".to_vec();
+        answer.extend(vec![b'x'; WINDOW + 1]);
         stream.write_all(&answer).await.unwrap();
         let _ = stream.read_to_end(&mut Vec::new()).await;
     });
