@@ -325,6 +325,11 @@ impl ResponseBody {
         };
         let Poll::Ready(piece) = lease.poll_body(cx) else {
             ready!(body.poll_pause(cx));
+            if body.ended.is_some() {
+                // Nothing has happened for so long, which is nobody's fault: whoever listens asks again.
+                body.lease = None;
+                return Poll::Ready(None);
+            }
             return body.fail(ResponseBodyError::Paused, cx);
         };
         body.timing = false;

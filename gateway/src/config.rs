@@ -267,6 +267,10 @@ pub struct RouteConfig {
     /// How long the upstream may take to begin its answer.
     #[serde(default = "default_timeout", with = "humantime_serde")]
     pub timeout: Duration,
+    /// The longest pause in a body of a request or an answer, and in a WebSocket's being taken, instead of
+    /// `gateway.body_timeout`.
+    #[serde(default, with = "humantime_serde")]
+    pub body_timeout: Option<Duration>,
     /// Whether the upstream gets the path without `path`.
     #[serde(default)]
     pub strip_prefix: bool,
@@ -300,6 +304,7 @@ impl RouteConfig {
             rate_limit: Vec::new(),
             body_limit: default_body_limit(),
             timeout: default_timeout(),
+            body_timeout: None,
             strip_prefix: false,
             cors_origins: None,
             request_headers: HeaderRules::default(),

@@ -11,9 +11,10 @@ use crate::http1::Fields;
 use crate::state::State;
 
 const METHODS: &str = "DELETE, GET, OPTIONS, PATCH, POST, PUT";
-const REQUEST_HEADERS: &str = "accept, accept-encoding, authorization, content-type, dnt, origin, traceparent, user-agent, \
-                               x-csrftoken, x-request-id, x-requested-with, x-token-delivery";
-const EXPOSED_HEADERS: &str = "link, retry-after, www-authenticate, x-request-id";
+const REQUEST_HEADERS: &str = "accept, accept-encoding, authorization, baggage, content-type, dnt, idempotency-key, \
+                               if-match, if-none-match, origin, traceparent, tracestate, user-agent, x-csrftoken, x-request-id, x-requested-with, x-token-delivery";
+const EXPOSED_HEADERS: &str = "content-disposition, etag, link, location, ratelimit, ratelimit-limit, ratelimit-policy, \
+                               ratelimit-remaining, ratelimit-reset, retry-after, www-authenticate, x-request-id";
 const MAX_AGE: &str = "86400";
 
 /// RFC 6797, for a year; not for other names below this one, of which we know nothing.

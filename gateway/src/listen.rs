@@ -12,6 +12,7 @@ use actix_web::rt::{self, net::TcpStream};
 use rustls::ServerConfig;
 use service_kit::server;
 
+use crate::alive;
 use crate::client::{self, Stream};
 use crate::connection::{self, Bounds, Connection};
 use crate::http2;
@@ -90,25 +91,43 @@ impl Accept {
         let (peer, _present) = (stream.peer_addr().ok(), self.worker.present());
         // Answers are written whole: nothing is to be gained by waiting for more.
         let _ = stream.set_nodelay(true);
-        if let Some(handshake) = &self.handshake {
-            return Box::pin(self.attend_secure(handshake, stream, peer)).await;
+        let bounds = self.bounds_now();
+        if bounds.standstill != self.bounds.standstill {
+            // The listener was told what counted at the start.
+            let _ = alive::look_after(&stream, Some(bounds.standstill));
         }
-        let connection = Connection::first(&stream, self.bounds);
+        if let Some(handshake) = &self.handshake {
+            return Box::pin(self.attend_secure(handshake, stream, peer, bounds)).await;
+        }
+        let connection = Connection::first(&stream, bounds);
         client::attend(Rc::clone(&self.worker), Stream::Plain(stream), peer, connection).await;
     }
 
-    async fn attend_secure(&self, handshake: &AcceptorService, stream: TcpStream, peer: Option<SocketAddr>) {
+    /// What counts now, of which a reload may have replaced a part.
+    fn bounds_now(&self) -> Bounds {
+        Bounds {
+            standstill: self.worker.body_timeout(),
+            ..self.bounds
+        }
+    }
+
+    async fn attend_secure(
+        &self,
+        handshake: &AcceptorService,
+        stream: TcpStream,
+        peer: Option<SocketAddr>,
+        bounds: Bounds,
+    ) {
         let Ok(stream) = handshake.call(stream).await else {
             return;
         };
         let worker = Rc::clone(&self.worker);
         let (socket, session) = stream.get_ref();
         if session.alpn_protocol() == Some(b"h2") {
-            let connection = Connection::second(socket, self.bounds);
-            let patience = self.bounds.standstill;
-            Box::pin(http2::attend(worker, stream, peer, connection, patience)).await;
+            let connection = Connection::second(socket, bounds);
+            Box::pin(http2::attend(worker, stream, peer, connection, bounds.standstill)).await;
         } else {
-            let connection = Connection::first(socket, self.bounds);
+            let connection = Connection::first(socket, bounds);
             client::attend(worker, Stream::Secure(Box::new(stream)), peer, connection).await;
         }
     }

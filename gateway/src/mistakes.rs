@@ -305,6 +305,13 @@ impl RouteConfig {
         if self.timeout.is_zero() {
             add("timeout", "is zero".to_owned(), "Give it a duration, as in \"30s\".");
         }
+        if self.body_timeout.is_some_and(|pause| pause.is_zero()) {
+            add(
+                "body_timeout",
+                "is zero".to_owned(),
+                "Give it a duration, as in \"10m\".",
+            );
+        }
         for (table, rules, toward) in [
             ("request_headers", &self.request_headers, Toward::Upstream),
             ("response_headers", &self.response_headers, Toward::Client),
@@ -443,7 +450,7 @@ pub(crate) mod tests {
               {"path": "orders", "upstream": "home"},
               {"path": "/internal/feed", "upstream": "token"},
               {"path": "/a/../b/", "upstream": "nowhere", "methods": ["G ET"]},
-              {"path": "/c", "upstream": "home", "auth": "none", "roles": ["staff"], "timeout": "0s"},
+              {"path": "/c", "upstream": "home", "auth": "none", "roles": ["staff"], "timeout": "0s", "body_timeout": "0s"},
               {"path": "/d", "upstream": "home", "host": "https://x"},
               {"path": "/e", "upstream": "home", "methods": "get,post"},
               {"path": "/e", "upstream": "home", "methods": ["POST", "GET"]},
@@ -477,6 +484,7 @@ pub(crate) mod tests {
                 "gateway.routes[2].upstream",
                 "gateway.routes[3].auth",
                 "gateway.routes[3].timeout",
+                "gateway.routes[3].body_timeout",
                 "gateway.routes[4].host",
                 "gateway.routes[6]",
                 "gateway.routes[7].request_headers.set.x-user-id",

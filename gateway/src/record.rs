@@ -140,7 +140,7 @@ impl Record {
             route.extras.limits.show(&self.told.borrow(), &mut fields);
         }
         fields.set("x-request-id", self.id.as_bytes());
-        self.tally().answered(&self.request.method, status);
+        self.tally().answered(Some(&self.request.method), status);
         if !self.code.get().is_empty() {
             self.tally().refused(self.code.get());
         }

@@ -128,6 +128,8 @@ const _: () = assert!(std::mem::offset_of!(Route, name) <= 64, "that is more tha
 #[derive(Debug, Default)]
 pub(crate) struct Extras {
     pub(crate) limits: RouteLimits,
+    /// The longest pause in a body, instead of the gateway's.
+    pub(crate) body_timeout: Option<Duration>,
     pub(crate) scopes: Vec<String>,
     pub(crate) roles: Vec<String>,
     pub(crate) request_rules: header_rules::Compiled,
@@ -139,6 +141,7 @@ impl Extras {
     fn of(route: &RouteConfig, key: &Key, limits: &Limits, none: &Arc<Self>) -> Arc<Self> {
         let rules = [&route.request_headers, &route.response_headers];
         let says_nothing = route.rate_limit.is_empty()
+            && route.body_timeout.is_none()
             && route.scopes.is_empty()
             && route.roles.is_empty()
             && rules.iter().all(|rules| **rules == HeaderRules::default());
@@ -148,6 +151,7 @@ impl Extras {
         let [request_rules, response_rules] = rules.map(header_rules::Compiled::of);
         Arc::new(Self {
             limits: limits.of_route(key, &route.rate_limit),
+            body_timeout: route.body_timeout,
             scopes: route.scopes.clone(),
             roles: route.roles.clone(),
             request_rules,

@@ -1,6 +1,7 @@
 //! A request's way through: match, authenticate, authorize, forward.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,9 +9,9 @@ use std::time::{Duration, Instant};
 use actix_web::http::Method;
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
-use service_kit::{Clock, Problem, edge};
+use service_kit::{Clock, Problem, RequestId, edge};
 
-use crate::access_log::{Journal, Sink};
+use crate::access_log::{Journal, Line, Sink};
 use crate::client::{Answer, Payload, Request};
 use crate::config::{AccessLog, Purpose};
 use crate::error::ProxyError;
@@ -68,6 +69,11 @@ impl Worker {
         Record::begin(request, began, self.views.current(), &self.journal)
     }
 
+    /// The longest pause in a body that there may be now.
+    pub(crate) fn body_timeout(&self) -> Duration {
+        self.views.current().state.body_timeout
+    }
+
     /// Counts a connection for as long as what is returned lives.
     pub(crate) fn present(&self) -> impl Sized + use<> {
         self.gateway.present.connection()
@@ -82,9 +88,31 @@ impl Worker {
         self.stopping.get()
     }
 
-    /// Counts what came and was no request.
-    pub(crate) fn refuses(&self, problem: &Problem) {
-        self.views.ledger.rest.refused(problem.code());
+    /// Counts and logs what came from `peer` and was no request: nothing else is known about it. The answer with `problem`, which
+    /// is called `id`, is over.
+    pub(crate) fn refuses(&self, problem: &Problem, peer: Option<SocketAddr>, id: &RequestId, took: Duration) {
+        let rest = &self.views.ledger.rest;
+        rest.answered(None, problem.status());
+        rest.refused(problem.code());
+        self.journal.write(&Line {
+            method: "",
+            path: "",
+            status: problem.status().as_u16(),
+            route: "",
+            upstream: "",
+            target: None,
+            fault: "client",
+            code: problem.code(),
+            took,
+            upstream_took: None,
+            received: 0,
+            sent: 0,
+            user_id: "",
+            session_id: "",
+            request_id: id.as_str(),
+            client: peer.map(|peer| peer.ip().to_canonical()),
+            trace_id: "",
+        });
     }
 
     /// Every request that is no preflight.
@@ -169,7 +197,7 @@ impl Worker {
             caller: caller.as_ref(),
             host,
             path,
-            body_timeout: view.state.body_timeout,
+            body_timeout: route.extras.body_timeout.unwrap_or(view.state.body_timeout),
             handshake: handshake.as_ref(),
             verifier: &self.gateway.verifier,
             events: &self.gateway.events,

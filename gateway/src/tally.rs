@@ -13,6 +13,8 @@ use service_kit::meter::{self, Count, Histogram, Times};
 
 /// What metrics call the methods; those that are counted most come first.
 const METHODS: [&str; 8] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "other"];
+/// The place of whatever has no name of its own.
+const OTHER: usize = METHODS.len() - 1;
 const CLASSES: usize = 5;
 
 /// Answers by class of status.
@@ -46,10 +48,10 @@ impl Tally {
         })
     }
 
-    /// Counts an answer by its head.
-    pub(crate) fn answered(&self, method: &Method, status: StatusCode) {
+    /// Counts an answer by its head; no method: to what was no request.
+    pub(crate) fn answered(&self, method: Option<&Method>, status: StatusCode) {
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES) - 1;
-        let answers = match index(method) {
+        let answers = match method.map_or(OTHER, index) {
             0 => &self.answers,
             other => &self.others.get_or_init(Box::default)[other - 1],
         };
@@ -195,7 +197,7 @@ fn index(method: &Method) -> usize {
         Method::DELETE => 4,
         Method::HEAD => 5,
         Method::OPTIONS => 6,
-        _ => 7,
+        _ => OTHER,
     }
 }
 
@@ -297,8 +299,8 @@ mod tests {
         let present = Present::default();
         let count = |ledger: &Ledger| {
             let tally = ledger.of_route("/again");
-            tally.answered(&Method::GET, StatusCode::OK);
-            tally.answered(&Method::PUT, StatusCode::from_u16(999).unwrap());
+            tally.answered(Some(&Method::GET), StatusCode::OK);
+            tally.answered(Some(&Method::PUT), StatusCode::from_u16(999).unwrap());
             tally.limited();
             tally.took(Duration::from_millis(3));
             tally.upstream_took(Duration::from_millis(2));

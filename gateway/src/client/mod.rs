@@ -364,8 +364,8 @@ impl Client {
 
     /// Answers what is no request.
     async fn refuse(&self, worker: &Worker, bad: BadRequest) {
+        let began = clock::instant();
         let problem = Problem::from(bad);
-        worker.refuses(&problem);
         let id = RequestId::new();
         let mut answer = Answer::from(problem.response(Some(id.as_str()), None));
         answer.fields.push(b"x-request-id", id.as_bytes());
@@ -380,6 +380,7 @@ impl Client {
         outgoing.begin(Nothing, false);
         let sending = poll_fn(|cx| outgoing.poll(cx, &mut *self.stream.borrow_mut()));
         let _ = tokio::time::timeout(LINGER, sending).await;
+        worker.refuses(&problem, self.peer, &id, began.elapsed());
     }
 
     /// Says that nothing more comes, where that has to be said inside of TLS, too.

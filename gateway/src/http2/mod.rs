@@ -23,7 +23,7 @@ use bytes::Bytes;
 use futures_util::future::poll_fn;
 use h2::server::{Builder, Connection as Library, SendResponse};
 use h2::{Reason, RecvStream};
-use service_kit::{Problem, clock};
+use service_kit::{Problem, RequestId, clock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
 
 use crate::LINGER;
@@ -189,8 +189,10 @@ impl Streams {
         let (head, body) = request.into_parts();
         let Some(request) = Request::of_http2(&head, self.peer, !body.is_end_stream()) else {
             let problem = Problem::new(StatusCode::BAD_REQUEST, "bad_request", "The request is not HTTP.");
-            self.worker.refuses(&problem);
-            return respond.send_reset(Reason::PROTOCOL_ERROR);
+            respond.send_reset(Reason::PROTOCOL_ERROR);
+            return self
+                .worker
+                .refuses(&problem, self.peer, &RequestId::new(), began.elapsed());
         };
         drop(head);
         let problem = if is_refused {

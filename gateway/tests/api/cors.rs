@@ -111,7 +111,8 @@ async fn every_answer_to_an_allowed_origin_can_be_read_by_it_errors_included() {
         );
         assert_eq!(
             headers["access-control-expose-headers"],
-            "link, retry-after, www-authenticate, x-request-id"
+            "content-disposition, etag, link, location, ratelimit, ratelimit-limit, ratelimit-policy, ratelimit-remaining, \
+             ratelimit-reset, retry-after, www-authenticate, x-request-id"
         );
         assert_eq!(headers["access-control-allow-credentials"], "true");
         assert!(headers["vary"].to_str().unwrap().contains("Origin"));
@@ -163,6 +164,7 @@ async fn a_preflight_asks_for_a_method_and_headers_by_their_names() {
         ("PATCH", &[][..], true),
         ("POST", &["Content-Type , X-Request-Id"], true),
         ("POST", &["content-type", "authorization"], true),
+        ("PUT", &["if-match,idempotency-key", "tracestate", "baggage"], true),
         ("POST", &["content-type", "x-other"], false),
         ("POST", &["content-type,"], false),
         ("patch", &[], false),

@@ -148,6 +148,28 @@ async fn an_answer_that_is_not_taken_is_given_up_and_others_on_its_connection_go
 }
 
 #[actix_web::test]
+async fn for_how_long_nothing_may_be_taken_is_reloaded() {
+    let pair = Pair::new();
+    let (address, open) = generous().await;
+    let files = Files::of(&pair);
+    let app = tls::spawn(&files, |config| {
+        odd(config, address, "");
+        config.body_timeout = Duration::from_hours(1);
+    })
+    .await;
+    let mut config = app.config.clone();
+    config.body_timeout = SOON;
+    app.reloader.reload(&config).unwrap();
+    let (mut sender, connection) = speak(&app, &pair).await;
+    let _untaken = large(&mut sender, &app).await;
+    tokio::time::timeout(PATIENCE, connection)
+        .await
+        .expect("it is cut off")
+        .unwrap();
+    until(|| async { open.load(Ordering::SeqCst) == 0 }).await;
+}
+
+#[actix_web::test]
 async fn a_client_that_allows_everything_and_reads_nothing_loses_its_connection() {
     let pair = Pair::new();
     let (_files, app, open) = spawn(&pair).await;

@@ -598,7 +598,8 @@ async fn a_web_socket_ends_when_its_token_expires() {
     assert_eq!(next(&mut socket).await.unwrap().unwrap(), closed(4401, "token expired"));
     let late = service_kit::Clock::system().now().as_millisecond() - (now + 2) * 1000;
     println!("expired to closed: {late} ms");
-    assert!(late >= 0);
+    // And not when somebody looks the next time, which may be 15 s later.
+    assert!((0..5000).contains(&late));
     assert!(next(&mut socket).await.is_none());
 }
 

@@ -1,6 +1,7 @@
 //! The access log of the real binary.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -162,6 +163,38 @@ async fn a_line_for_every_request_and_no_secret_in_any() {
         (&head["trace_id"], &head["request_id"], &head["bytes_out"]),
         (&json!(trace), &json!("my-own"), &json!(0))
     );
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_logged_with_whom_it_came_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let up = Logged::start("json", &directory);
+    let url = url(&find(&up.errors, "Portcullis is ready: "));
+    let mut ids = Vec::new();
+    for head in [
+        "POST /home HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "this is nothing\r\n\r\n",
+    ] {
+        let mut stream = TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        let (_, id) = answer.split_once("x-request-id: ").unwrap();
+        ids.push(id.split("\r\n").next().unwrap().to_owned());
+    }
+    let (out, _) = up.stop();
+    let objects: Vec<Value> = out.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(objects.len(), ids.len(), "{out:?}");
+    for (object, id) in objects.iter().zip(ids) {
+        assert!(object.as_object().unwrap().keys().eq(KEYS), "{object}");
+        let expected =
+            json!({"status": 400, "fault": "client", "client": "127.0.0.1", "request_id": id, "method": null});
+        for (key, value) in expected.as_object().unwrap() {
+            assert_eq!(&object[key], value, "{object}");
+        }
+    }
 }
 
 #[tokio::test]
