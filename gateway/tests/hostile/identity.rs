@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::helpers::{TestApp, odd, spawn_with};
 
 /// What only the gateway may say, or nobody.
-const OURS: [&str; 20] = [
+pub(crate) const OURS: [&str; 20] = [
     "X-User-Id",
     "X-User-Roles",
     "X-Session-Id",
@@ -39,9 +39,9 @@ const OURS: [&str; 20] = [
 /// What may stand in a name beside letters and digits (RFC 9110 section 5.6.2).
 const SIGNS: &[u8] = b"!#$%&'*+-.^_`|~";
 /// The value of each claim; long enough to be found wherever it arrives.
-const CLAIM: &str = "claimed-by-the-client";
+pub(crate) const CLAIM: &str = "claimed-by-the-client";
 /// How many claims go into a request; the gateway takes 96 headers.
-const AT_ONCE: usize = 80;
+pub(crate) const AT_ONCE: usize = 80;
 
 /// A service in Python, which ends with the test.
 struct Service {
@@ -86,7 +86,7 @@ async fn before(kind: &str) -> (Service, TestApp) {
 }
 
 /// Every name of ours with each sign in the place of its dashes, in three cases, and with signs doubled, before and behind.
-fn spellings() -> Vec<String> {
+pub(crate) fn spellings() -> Vec<String> {
     let mut spellings = Vec::new();
     for name in OURS {
         for sign in SIGNS.iter().copied().map(char::from) {

@@ -11,6 +11,7 @@ mod connection;
 mod cuts;
 mod fields;
 mod framing;
+mod front;
 #[expect(
     dead_code,
     reason = "shared with the other tests of the gateway, which use more of it"
@@ -29,6 +30,7 @@ mod lines;
 mod methods;
 mod pipeline;
 mod recorder;
+mod second;
 mod slow;
 mod strict;
 mod target;
@@ -48,6 +50,7 @@ fn there_are_vectors_enough() {
         lines::vectors().len(),
         methods::vectors().len(),
         pipeline::vectors().len(),
+        second::rows().len(),
         target::vectors().len(),
     ];
     let upstreams = answer_vectors::vectors().len();
