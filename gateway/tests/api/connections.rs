@@ -7,7 +7,7 @@ use portcullis_gateway::Upstream;
 use reqwest::Method;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::helpers::{Echo, PATIENCE, listener, odd, read, read_head, spawn, spawn_with, until, url};
 
@@ -223,7 +223,10 @@ fn targets(addresses: &[SocketAddr]) -> Upstream {
 
 #[actix_web::test]
 async fn requests_go_to_another_target_when_one_is_down() {
-    let (alive, dead) = (Echo::start(), listener().await.local_addr().unwrap());
+    // Nobody listens there, and nobody else is given the port meanwhile.
+    let kept = TcpSocket::new_v4().unwrap();
+    kept.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (alive, dead) = (Echo::start(), kept.local_addr().unwrap());
     let app = spawn_with(|config| {
         config
             .upstreams
