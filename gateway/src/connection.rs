@@ -14,7 +14,8 @@ use crate::LINGER;
 
 /// How often connections are looked at, at least and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// For how long a connection may be without a request although others want its place: a request may be on its way.
+/// For how long a connection may be without a request although others want its place, or although its worker stops: a request
+/// may be on its way.
 const GRACE: Duration = Duration::from_millis(250);
 
 thread_local! {
@@ -31,8 +32,6 @@ struct Present {
     leaving: Cell<usize>,
     /// Whether somebody makes room.
     clearing: Cell<bool>,
-    /// Whether there will be no further requests.
-    stopping: Cell<bool>,
 }
 
 /// For how long connections are kept, and how many.
@@ -252,12 +251,13 @@ impl Connection {
         }
     }
 
-    /// Has it end, of HTTP/1.1 if it waits for a request of which nothing has come: over HTTP/2 those that are under way, and
-    /// those that have not heard of it, are answered before.
-    fn leave_if_it_may(&self) {
-        let may_leave = match self.protocol {
-            Protocol::First => matches!(self.phase.get(), Phase::New(_) | Phase::Waiting(_)),
-            Protocol::Second(_) => true,
+    /// Has it end, of HTTP/1.1 if it has waited for a request for so long and nothing of one has come: over HTTP/2 those that
+    /// are under way, and those that have not heard of it, are answered before.
+    fn leave_after(&self, grace: Duration) {
+        let may_leave = match (&self.protocol, self.phase.get()) {
+            (Protocol::First, Phase::New(since) | Phase::Waiting(since)) => since.elapsed() >= grace,
+            (Protocol::First, _) => false,
+            (Protocol::Second(_), _) => true,
         };
         if may_leave && !self.is_leaving() {
             self.leave();
@@ -270,16 +270,15 @@ impl Connection {
         if is_late(idle_since.map(|(leaving, waiting)| leaving.max(waiting)), LINGER) {
             return self.cut();
         }
-        if self.present.stopping.get() {
-            self.leave_if_it_may();
-        }
         match (self.phase.get(), &self.protocol) {
-            (Phase::Waiting(since), _) if is_late(Some(since), bounds.keep_alive) => self.leave_if_it_may(),
+            (Phase::Waiting(since), _) if is_late(Some(since), bounds.keep_alive) => {
+                self.leave_after(Duration::ZERO);
+            }
             // It may take some of it now and then, but not for ever.
             (Phase::Answered(since), _) if is_late(Some(since), 10 * bounds.standstill) => self.cut(),
             (Phase::New(since) | Phase::Begun(since), protocol) if is_late(Some(since), bounds.header) => {
                 match protocol {
-                    Protocol::Second(_) => self.leave_if_it_may(),
+                    Protocol::Second(_) => self.leave_after(Duration::ZERO),
                     // It may be we who were too late to read what has come in time.
                     Protocol::First if self.has_more() && !is_late(Some(since), 2 * bounds.header) => {}
                     Protocol::First => {
@@ -320,14 +319,16 @@ async fn look_after(bounds: Bounds) {
 }
 
 /// Ends all that wait for a request, since there will be none: this worker stops. Those that are in use end when they are no
-/// longer.
-pub(crate) fn stop() {
-    PRESENT.with(|present| present.stopping.set(true));
-    OPEN.with_borrow(|open| {
-        for connection in open.iter().filter_map(Weak::upgrade) {
-            connection.leave_if_it_may();
-        }
-    });
+/// longer, and who goes on asking is told so with the next answer. Goes on for as long as the worker does.
+pub(crate) async fn stop() {
+    loop {
+        OPEN.with_borrow(|open| {
+            for connection in open.iter().filter_map(Weak::upgrade) {
+                connection.leave_after(GRACE);
+            }
+        });
+        rt::time::sleep(PAUSE.0).await;
+    }
 }
 
 /// Ends those that have been of no use for longest, for as long as there are more than `kept`.

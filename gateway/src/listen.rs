@@ -45,7 +45,7 @@ pub(crate) fn serve(
                 rt::spawn(async move {
                     stopping.notified().await;
                     told.stop();
-                    connection::stop();
+                    connection::stop().await;
                 });
                 let accept = Rc::new(Accept::new(worker, bounds, tls).await?);
                 Ok::<_, ()>(fn_service(move |stream| {

@@ -3,13 +3,12 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::error::Error;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use actix_web::body::{BodySize, MessageBody};
+use actix_web::body::BodySize;
 use actix_web::http::{Method, StatusCode};
 use bytes::Bytes;
 use service_kit::RequestId;
@@ -155,6 +154,7 @@ impl Record {
             size,
             sent: 0,
             broken: false,
+            is_whole: false,
             status: status.as_u16(),
             record: self,
             body,
@@ -255,6 +255,8 @@ pub(crate) struct Watched {
     left: u64,
     sent: u64,
     broken: bool,
+    /// Whether all of the answer was sent.
+    is_whole: bool,
     status: u16,
     record: Rc<Record>,
 }
@@ -269,10 +271,10 @@ impl Watched {
         self.size
     }
 
-    /// Notes that the last `length` bytes which it gave were not sent, and that nothing will be any more.
-    pub(crate) fn ends_unsent(&mut self, length: usize) {
+    /// Notes that the last `length` bytes which it gave were not sent. Where some of them say how long pieces are, it counts as
+    /// if fewer bytes were sent than were.
+    pub(crate) fn keeps(&mut self, length: usize) {
         self.sent = self.sent.saturating_sub(length as u64);
-        self.left = self.left.saturating_add(length as u64).max(1);
     }
 }
 
@@ -306,26 +308,20 @@ impl http1::Body for Watched {
         }
         Poll::Ready(piece)
     }
-}
 
-impl MessageBody for Watched {
-    type Error = Box<dyn Error>;
-
-    fn size(&self) -> BodySize {
-        self.size
-    }
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Box<dyn Error>>>> {
-        http1::Body::poll_piece(self.get_mut(), cx)
+    fn was_sent(&mut self) {
+        self.is_whole = true;
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        let ending = match (self.broken, self.left) {
-            (true, _) => Ending::Broken,
-            (false, 0) => Ending::Complete,
-            (false, _) => Ending::ClientLeft,
+        let ending = if self.broken {
+            Ending::Broken
+        } else if self.is_whole {
+            Ending::Complete
+        } else {
+            Ending::ClientLeft
         };
         self.record.end(self.status, self.sent, ending);
     }

@@ -38,8 +38,8 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// What `config` says, made within a runtime. Upstreams of the state `before` whose description is the same are taken over as they are, with
-    /// all that is known about their targets.
+    /// What `config` says, made within a runtime. Upstreams of the state `before` whose description is the same are taken over
+    /// as they are, with all that is known about their targets.
     ///
     /// # Errors
     /// When a target is not a URL that can be connected to.
@@ -108,7 +108,8 @@ impl State {
     }
 }
 
-/// A state, and one worker's connections to its upstreams and numbers of its routes. Whoever works on a request keeps the view that it began with.
+/// A state, and one worker's connections to its upstreams and numbers of its routes. Whoever works on a request keeps the view
+/// that it began with.
 pub(crate) struct View {
     pub(crate) state: Arc<State>,
     /// One for each of the state's upstreams.

@@ -54,6 +54,11 @@ impl KeySet {
         self.marks.binary_search(&mark).is_ok()
     }
 
+    /// Whether `other` has all of these keys.
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
+        self.marks.iter().all(|mark| other.has(*mark))
+    }
+
     /// Whether there is no key at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {

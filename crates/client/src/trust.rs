@@ -1,7 +1,7 @@
 //! What a verifier goes by: the keys, the revocations, and how long ago it heard of them.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -43,7 +43,7 @@ impl Default for Trust {
 impl Trust {
     /// The keys as they are now.
     #[must_use]
-    pub fn keys(&self) -> arc_swap::Guard<std::sync::Arc<KeySet>> {
+    pub fn keys(&self) -> arc_swap::Guard<Arc<KeySet>> {
         self.keys.load()
     }
 
@@ -51,9 +51,7 @@ impl Trust {
     pub fn set_keys(&self, keys: KeySet) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         *told += 1;
-        self.keys.store(std::sync::Arc::new(keys));
-        drop(told);
-        self.watchers.wake_all();
+        self.replace(keys);
     }
 
     /// How often the feed has told the keys: to be asked before they are fetched by another way.
@@ -65,12 +63,16 @@ impl Trust {
     /// that was killed meanwhile must not come back.
     pub(crate) fn set_fetched_keys(&self, keys: KeySet, told: u64) {
         let now = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_newest = *now == told;
-        if is_newest {
-            self.keys.store(std::sync::Arc::new(keys));
+        if *now == told {
+            self.replace(keys);
         }
-        drop(now);
-        if is_newest {
+    }
+
+    /// Wakes those who watch over tokens, if one of their keys may be gone.
+    fn replace(&self, keys: KeySet) {
+        let keys = Arc::new(keys);
+        let before = self.keys.swap(Arc::clone(&keys));
+        if !before.is_within(&keys) {
             self.watchers.wake_all();
         }
     }

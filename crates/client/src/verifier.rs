@@ -152,9 +152,14 @@ impl<Kept: From<Claims> + Clone> Verifier<Kept> {
     }
 
     async fn typed(&self, token: &str, wanted: TokenType) -> Result<Kept, TokenError> {
-        let is_stale = self.is_stale();
+        // Before: the token is looked up among all that had been heard by then. And after: that may have taken a while.
+        let was_stale = self.is_stale();
         let kept = self.verify(token, wanted).await?;
-        if is_stale { Err(TokenError::Stale) } else { Ok(kept) }
+        if was_stale || self.is_stale() {
+            Err(TokenError::Stale)
+        } else {
+            Ok(kept)
+        }
     }
 
     /// Whether the last news from the token service is older than `max_staleness`.
@@ -163,8 +168,8 @@ impl<Kept: From<Claims> + Clone> Verifier<Kept> {
         self.trust.staleness().is_none_or(|age| age > self.config.max_staleness)
     }
 
-    /// What is kept of a token that is good as far as is known. The caller asks [`Verifier::is_stale`] itself, and before this:
-    /// what makes old news fresh may also be what revokes the token.
+    /// What is kept of a token that is good as far as is known, however long ago that was. Whoever asks [`Verifier::is_stale`]
+    /// itself asks before this, and after it: what makes old news fresh may also be what revokes the token.
     pub async fn verify(&self, token: &str, wanted: TokenType) -> Result<Kept, TokenError> {
         let mut outcome = self.verify_now(token);
         if let (Err(TokenError::UnknownKey), Some(fetcher)) = (&outcome, &self.fetcher) {

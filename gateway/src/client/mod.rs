@@ -253,7 +253,7 @@ impl Client {
         if matches!(sent, Some(Err(Stop::Io(_))) | None)
             && let Some((body, length)) = outgoing.unwritten()
         {
-            body.ends_unsent(length);
+            body.keeps(length);
         }
         FRONT.set(outgoing.into_front());
         match sent {

@@ -29,6 +29,9 @@ pub(crate) trait Body {
     /// The next piece; `None` is the end. Of a body with a length there are neither more nor fewer bytes than that.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>>;
 
+    /// Notes that all of the message was sent.
+    fn was_sent(&mut self) {}
+
     /// Takes back the last piece, which nobody got. Only of what is not joined.
     fn take_back(&mut self, piece: Bytes) {
         drop(piece);
@@ -203,11 +206,14 @@ impl<B: Body> Outgoing<B> {
             if let Some(end) = self.end {
                 // What came before it broke is written.
                 ready!(Pin::new(&mut *stream).poll_flush(cx)).map_err(Stop::Io)?;
-                self.body = None;
-                return Poll::Ready(match end {
-                    End::Whole => Ok(()),
-                    End::Broken => Err(Stop::Body),
-                });
+                let body = self.body.take();
+                if end == End::Broken {
+                    return Poll::Ready(Err(Stop::Body));
+                }
+                if let Some(mut body) = body {
+                    body.was_sent();
+                }
+                return Poll::Ready(Ok(()));
             }
         }
     }

@@ -46,7 +46,8 @@ impl Streams {
             return;
         };
         if is_over {
-            return self.moved_at.set(clock::instant());
+            self.moved_at.set(clock::instant());
+            return body.was_sent();
         }
         loop {
             let next = poll_fn(|cx| match body.poll_piece(cx) {
@@ -56,7 +57,9 @@ impl Streams {
             let mut piece = match next.await {
                 None => return,
                 Some(None) => {
-                    let _ = stream.send_data(Bytes::new(), true);
+                    if stream.send_data(Bytes::new(), true).is_ok() {
+                        body.was_sent();
+                    }
                     return;
                 }
                 Some(Some(Ok(piece))) => piece,
@@ -65,15 +68,15 @@ impl Streams {
             while !piece.is_empty() {
                 let length = piece.len();
                 let Some(room) = self.room(&mut stream, length).await else {
-                    return body.ends_unsent(length);
+                    return body.keeps(length);
                 };
                 let part = piece.split_to(room.min(length));
                 let is_over = piece.is_empty() && body.is_over();
                 if stream.send_data(part, is_over).is_err() {
-                    return body.ends_unsent(length);
+                    return body.keeps(length);
                 }
                 if is_over {
-                    return;
+                    return body.was_sent();
                 }
             }
         }

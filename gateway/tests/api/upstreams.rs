@@ -8,7 +8,9 @@ use std::time::Duration;
 use portcullis_gateway::{Config, HealthCheck, Upstream};
 use reqwest::Method;
 use serde_json::json;
+use service_kit::clock;
 use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -206,6 +208,59 @@ async fn an_upstream_in_trouble_does_not_get_many_times_its_load() {
         shown.contains(&format!("upstream_retries_total{{upstream=\"troubled\"}} {repeated}\n")),
         "{shown}"
     );
+}
+
+/// A listener that takes no connection any more, as one whose machine is gone: the system answers nobody who asks for one.
+async fn deaf() -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        let connecting = TcpStream::connect(listener.local_addr().unwrap());
+        match tokio::time::timeout(Duration::from_millis(300), connecting).await {
+            Ok(connected) => waiting.push(connected.unwrap()),
+            Err(_) => return (listener, waiting),
+        }
+        assert!(waiting.len() < 10, "its queue has no end");
+    }
+}
+
+#[actix_web::test]
+async fn a_target_that_no_connection_comes_to_is_given_up_in_time_and_passed_over() {
+    let (deaf, _waiting) = deaf().await;
+    let (deaf, well) = (deaf.local_addr().unwrap(), Service::start("well"));
+    let with = |targets: Vec<SocketAddr>| {
+        spawn_with(move |config| {
+            config.connect_timeout = Duration::from_millis(300);
+            odd(config, "deaf", &targets, |upstream| upstream.max_failures = 0);
+        })
+    };
+    let alone = with(vec![deaf]).await;
+    let started = clock::instant();
+    assert_eq!(ask(&alone).await, (504, "gateway_timeout".to_owned()));
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(300) && took < PATIENCE / 2, "{took:?}");
+
+    // Whose turn it is first is up to chance.
+    for method in [Method::GET, Method::POST] {
+        let beside = with(vec![deaf, well.address]).await;
+        for _ in 0..6 {
+            let answer = beside
+                .request(method.clone(), "/odd")
+                .body("what")
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(
+                read(answer).await,
+                (200, "well".into()),
+                "{method}: nothing was sent to the other"
+            );
+        }
+        let passed_over = format!("upstream_healthy{{upstream=\"deaf\",target=\"{deaf}\"}} 0\n");
+        until(async || metrics(&beside).await.contains(&passed_over)).await;
+    }
 }
 
 /// Restarts the targets of an upstream in turn, again and again, under load; what was not answered 200.

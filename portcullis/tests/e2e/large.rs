@@ -1,17 +1,21 @@
 //! Bodies that are much larger than what anybody holds of them: the real binary, and its memory as the system counts it.
 
-use std::future::ready;
+use std::future::{poll_fn, ready};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::SendStream;
+use h2::client::{ResponseFuture, SendRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::running::{PATIENCE, Running};
+use crate::tls::{self, NAME};
 
 const MIB: u64 = 1024 * 1024;
 /// What goes through at once.
-const LARGE: u64 = 300 * MIB;
+const LARGE: u64 = 1024 * MIB;
 /// How much more memory a process may ever have used after that than before.
 const GROWTH: u64 = 8 * MIB;
 /// What the gateway and the sockets on the way may hold of a body that nobody takes.
@@ -136,6 +140,13 @@ async fn read_until(stream: &mut TcpStream, end: &[u8]) -> String {
     String::from_utf8(read).unwrap()
 }
 
+/// A request as it comes to the service.
+async fn accept(service: &TcpListener) -> (TcpStream, String) {
+    let (mut stream, _) = service.accept().await.unwrap();
+    let head = read_until(&mut stream, b"\r\n\r\n").await;
+    (stream, head)
+}
+
 /// A gateway, and the service behind it, which the test itself is.
 struct Setting {
     running: Running,
@@ -143,7 +154,8 @@ struct Setting {
 }
 
 impl Setting {
-    async fn new() -> Self {
+    /// A configuration, and the service that it names.
+    async fn plan() -> (String, TcpListener) {
         let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = service.local_addr().unwrap();
         let config = format!(
@@ -151,17 +163,15 @@ impl Setting {
              [gateway.upstreams.large]\ntargets = [\"http://{target}\"]\n\
              [[gateway.routes]]\npath = \"/large\"\nupstream = \"large\"\nauth = \"none\"\nbody_limit = {LARGE}\n"
         );
+        (config, service)
+    }
+
+    async fn new() -> Self {
+        let (config, service) = Self::plan().await;
         Self {
             running: Running::gateway(&config).await,
             service,
         }
-    }
-
-    /// A request as it comes to the service.
-    async fn accept(&self) -> (TcpStream, String) {
-        let (mut stream, _) = self.service.accept().await.unwrap();
-        let head = read_until(&mut stream, b"\r\n\r\n").await;
-        (stream, head)
     }
 
     /// Sends the head of a request, on a connection of which the system holds little by itself.
@@ -176,7 +186,7 @@ impl Setting {
     /// `size` bytes from the service to a client that waits for `go` once it has the head.
     async fn download(&self, framing: Framing, size: u64, taken: &AtomicU64, go: impl Future<Output = ()>) {
         let sending = async {
-            let (mut stream, _) = self.accept().await;
+            let (mut stream, _) = accept(&self.service).await;
             let head = format!("HTTP/1.1 200 OK\r\n{}\r\n\r\n", framing.header(size));
             stream.write_all(head.as_bytes()).await.unwrap();
             framing.write(&mut stream, size, taken).await;
@@ -203,7 +213,7 @@ impl Setting {
             assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         };
         let receiving = async {
-            let (mut stream, head) = self.accept().await;
+            let (mut stream, head) = accept(&self.service).await;
             go.await;
             framing.check(&head);
             assert_eq!(framing.read(&mut stream, size).await, size);
@@ -249,6 +259,95 @@ async fn large_bodies_pass_through_at_flat_memory_however_they_are_framed() {
     assert!(after < before + GROWTH, "{before} {after}");
 }
 
+/// Asks for `/large` over HTTP/2, with a body that `sends` or none; gives the body of the answer, and what to send with.
+async fn ask(
+    client: &mut SendRequest<Bytes>,
+    sends: Option<Framing>,
+    size: u64,
+) -> (ResponseFuture, SendStream<Bytes>) {
+    let mut request = http::Request::builder().uri(format!("https://{NAME}/large"));
+    if sends.is_some() {
+        request = request.method("POST");
+    }
+    if matches!(sends, Some(Framing::Length)) {
+        request = request.header("content-length", size);
+    }
+    let mut ready = client.clone().ready().await.unwrap();
+    ready.send_request(request.body(()).unwrap(), sends.is_none()).unwrap()
+}
+
+/// `size` bytes each way over HTTP/2.
+async fn pass_over_http_2(client: &mut SendRequest<Bytes>, service: &TcpListener, framing: Framing, size: u64) {
+    let down = async {
+        let (answer, _) = ask(client, None, size).await;
+        let mut body = answer.await.unwrap().into_body();
+        let mut check = Check::new();
+        while let Some(piece) = body.data().await {
+            let piece = piece.unwrap();
+            check.take(&piece);
+            body.flow_control().release_capacity(piece.len()).unwrap();
+        }
+        assert_eq!(check.received, size);
+    };
+    let sending = async {
+        let (mut stream, _) = accept(service).await;
+        let head = format!(
+            "HTTP/1.1 200 OK\r\n{}\r\nConnection: close\r\n\r\n",
+            framing.header(size)
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        framing.write(&mut stream, size, &AtomicU64::new(0)).await;
+    };
+    let both = async { tokio::join!(down, sending) };
+    tokio::time::timeout(PATIENCE, both).await.expect("it comes through");
+
+    let up = async {
+        let (answer, mut body) = ask(client, Some(framing), size).await;
+        let block = Bytes::from(block());
+        let mut left = size;
+        while left > 0 {
+            let mut piece = block.slice(..usize::try_from(left.min(BLOCK as u64)).unwrap());
+            left -= piece.len() as u64;
+            while !piece.is_empty() {
+                body.reserve_capacity(piece.len());
+                let room = poll_fn(|cx| body.poll_capacity(cx)).await.unwrap().unwrap();
+                body.send_data(piece.split_to(room.min(piece.len())), false).unwrap();
+            }
+        }
+        body.send_data(Bytes::new(), true).unwrap();
+        assert_eq!(answer.await.unwrap().status(), 200);
+    };
+    let receiving = async {
+        let (mut stream, head) = accept(service).await;
+        framing.check(&head);
+        assert_eq!(framing.read(&mut stream, size).await, size);
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+    };
+    let both = async { tokio::join!(up, receiving) };
+    tokio::time::timeout(PATIENCE, both).await.expect("it goes through");
+}
+
+#[tokio::test]
+async fn so_they_do_over_http_2() {
+    let (config, service) = Setting::plan().await;
+    let setting = tls::Setting::with(&[tls::Pair::new()], &config).await;
+    let mut builder = h2::client::Builder::new();
+    builder
+        .initial_window_size(1 << 20)
+        .initial_connection_window_size(1 << 20);
+    let (mut client, connection) = builder.handshake(setting.connect("h2").await).await.unwrap();
+    tokio::spawn(connection);
+    pass_over_http_2(&mut client, &service, Framing::Length, 4 * MIB).await;
+    let before = setting.running.peak();
+    for framing in [Framing::Length, Framing::Chunks] {
+        pass_over_http_2(&mut client, &service, framing, LARGE / 4).await;
+    }
+    let after = setting.running.peak();
+    println!("at most {} KiB before, {} KiB after", before / 1024, after / 1024);
+    assert!(after < before + GROWTH, "{before} {after}");
+}
+
 #[tokio::test]
 async fn who_stops_taking_a_large_body_stops_its_sender_and_may_go_on_later() {
     let setting = Setting::new().await;
@@ -258,9 +357,9 @@ async fn who_stops_taking_a_large_body_stops_its_sender_and_may_go_on_later() {
     let before = setting.running.peak();
     for framing in [Framing::Length, Framing::Chunks] {
         let taken = AtomicU64::new(0);
-        setting.download(framing, LARGE / 2, &taken, stands_still(&taken)).await;
+        setting.download(framing, LARGE / 8, &taken, stands_still(&taken)).await;
         let taken = AtomicU64::new(0);
-        setting.upload(framing, LARGE / 2, &taken, stands_still(&taken)).await;
+        setting.upload(framing, LARGE / 8, &taken, stands_still(&taken)).await;
     }
     let after = setting.running.peak();
     println!("at most {} KiB before, {} KiB after", before / 1024, after / 1024);

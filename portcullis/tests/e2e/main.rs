@@ -24,6 +24,7 @@ mod rotation;
 mod running;
 mod service_accounts;
 mod sessions;
+mod sigterm;
 mod tls;
 mod topology;
 mod tutorials;

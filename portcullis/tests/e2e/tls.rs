@@ -11,8 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -237,64 +236,4 @@ async fn handshakes_that_nobody_goes_on_with_keep_nobody_else_out() {
     }
     let shown = tokio::time::timeout(PATIENCE, setting.shown()).await;
     assert_eq!(shown.expect("there is room for one more"), pairs[0].der());
-}
-
-/// A service that keeps every request waiting until it `may` answer, and how many `waiting` there are.
-async fn hold(service: TcpListener, waiting: watch::Sender<usize>, may: watch::Receiver<bool>) {
-    while let Ok((mut stream, _)) = service.accept().await {
-        let (waiting, mut may) = (waiting.clone(), may.clone());
-        tokio::spawn(async move {
-            let mut head = Vec::new();
-            while !head.ends_with(b"\r\n\r\n") {
-                if stream.read_buf(&mut head).await.unwrap() == 0 {
-                    return;
-                }
-            }
-            waiting.send_modify(|waiting| *waiting += 1);
-            may.wait_for(|may| *may).await.unwrap();
-            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nanswer";
-            stream.write_all(answer).await.unwrap();
-        });
-    }
-}
-
-#[tokio::test]
-async fn requests_of_http_2_that_are_under_way_at_sigterm_are_answered() {
-    const REQUESTS: usize = 20;
-    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let pairs = [Pair::new()];
-    let more = format!(
-        "[gateway.upstreams.slow]\ntargets = [\"http://{}\"]\n\
-         [[gateway.routes]]\npath = \"/slow\"\nupstream = \"slow\"\nauth = \"none\"\n",
-        service.local_addr().unwrap()
-    );
-    let mut setting = Setting::with(&pairs, &more).await;
-    let (waiting, mut count) = watch::channel(0);
-    let (allow, may) = watch::channel(false);
-    tokio::spawn(hold(service, waiting, may));
-    let mut open = Open::to(&setting).await;
-    let request = http::Request::get(format!("https://{NAME}/slow")).body(()).unwrap();
-    let answers: Vec<_> = (0..REQUESTS)
-        .map(|_| open.second.send_request(request.clone(), true).unwrap().0)
-        .collect();
-    count.wait_for(|count| *count == REQUESTS).await.unwrap();
-
-    setting.running.terminate();
-    // Until the client has been told to go away.
-    let told = async {
-        while open.second.clone().ready().await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, told).await.expect("it is told");
-    allow.send(true).unwrap();
-    for answer in answers {
-        let answer = answer.await.unwrap();
-        assert_eq!(answer.status(), 200);
-        let body = answer.into_body().data().await.unwrap().unwrap();
-        assert_eq!(body, "answer");
-    }
-    let ended = tokio::time::timeout(PATIENCE, open.connection).await;
-    ended.expect("its connection ends, too").unwrap().unwrap();
-    assert!(setting.running.ended().await, "and the process, in order");
 }

@@ -65,16 +65,21 @@ fn requests() -> Vec<u8> {
     said
 }
 
-#[tokio::test]
-async fn a_client_that_reads_nothing_of_what_it_allows_costs_little_and_is_cut_off() {
+/// The product with these `settings` of the gateway, and with `/large`, where nobody answers but who listens to what is
+/// returned.
+async fn large(settings: &str) -> (Setting, TcpListener) {
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let pairs = [Pair::new()];
     let more = format!(
-        "[gateway]\nworkers = 1\nbody_timeout = \"3s\"\n[gateway.upstreams.large]\ntargets = [\"http://{}\"]\n\
-         [[gateway.routes]]\npath = \"/large\"\nupstream = \"large\"\nauth = \"none\"\n",
+        "[gateway]\n{settings}\n[gateway.upstreams.large]\ntargets = [\"http://{}\"]\n\
+         [[gateway.routes]]\npath = \"/large\"\nupstream = \"large\"\nauth = \"none\"\ntimeout = \"2m\"\n",
         service.local_addr().unwrap()
     );
-    let setting = Setting::with(&pairs, &more).await;
+    (Setting::with(&[Pair::new()], &more).await, service)
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_of_what_it_allows_costs_little_and_is_cut_off() {
+    let (setting, service) = large("workers = 1\nbody_timeout = \"3s\"").await;
     let (open, taken) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
     tokio::spawn(serve(service, Arc::clone(&open), Arc::clone(&taken)));
     let before = setting.running.peak();
@@ -107,41 +112,69 @@ async fn a_client_that_reads_nothing_of_what_it_allows_costs_little_and_is_cut_o
     assert!(rest.len() < STREAMS * LARGE);
 }
 
+/// Answers one request with `body`, and waits until the gateway has enough.
+async fn answer(service: TcpListener, body: usize) {
+    let (mut stream, _) = service.accept().await.unwrap();
+    let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {body}\r\n\r\n").into_bytes();
+    answer.resize(answer.len() + body, b'x');
+    let _ = stream.write_all(&answer).await;
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+}
+
+/// Does what a client does, which must not take for ever.
+async fn in_time<T>(asking: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(PATIENCE, asking);
+    done.await.expect("it is answered in time")
+}
+
 #[tokio::test]
 async fn an_answer_whose_last_piece_was_not_taken_is_not_logged_as_a_whole_one() {
     /// What a client allows that says nothing about it (RFC 9113 section 6.9.2).
     const WINDOW: usize = 65_535;
-    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let pairs = [Pair::new()];
-    let more = format!(
-        "[gateway]\naccess_log = \"text\"\n[gateway.upstreams.large]\ntargets = [\"http://{}\"]\n\
-         [[gateway.routes]]\npath = \"/large\"\nupstream = \"large\"\nauth = \"none\"\n",
-        service.local_addr().unwrap()
-    );
-    let setting = Setting::with(&pairs, &more).await;
-    tokio::spawn(async move {
-        let (mut stream, _) = service.accept().await.unwrap();
-        let mut answer = b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n".to_vec();
-        answer.extend(vec![b'x'; WINDOW + 1]);
-        stream.write_all(&answer).await.unwrap();
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    });
-    let (mut client, connection) = h2::client::handshake(setting.connect("h2").await).await.unwrap();
-    let connection = tokio::spawn(connection);
-    let request = http::Request::get(format!("https://{NAME}/large")).body(()).unwrap();
-    let answer = client.send_request(request, true).unwrap().0.await.unwrap();
-    let mut body = answer.into_body();
-    let mut taken = 0;
-    while taken < WINDOW {
-        taken += body.data().await.unwrap().unwrap().len();
-    }
-    // All but a byte has come, and the rest will not be waited for.
-    drop((body, client));
-    connection.await.unwrap().unwrap();
+    let (setting, service) = large("access_log = \"text\"").await;
+    tokio::spawn(answer(service, WINDOW + 1));
+    in_time(async {
+        let (mut client, connection) = h2::client::handshake(setting.connect("h2").await).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let request = http::Request::get(format!("https://{NAME}/large")).body(()).unwrap();
+        let answer = client.send_request(request, true).unwrap().0.await.unwrap();
+        let mut body = answer.into_body();
+        let mut taken = 0;
+        while taken < WINDOW {
+            taken += body.data().await.unwrap().unwrap().len();
+        }
+        // All but a byte has come, and the rest will not be waited for.
+        drop((body, client));
+        connection.await.unwrap().unwrap();
+    })
+    .await;
     let line = setting.running.says("path=/large").await;
     assert!(
         line.contains("status=200 ") && line.contains("fault=client code=client_left "),
         "{line}"
     );
     assert!(line.contains("bytes_out=65535 "), "{line}");
+}
+
+#[tokio::test]
+async fn nor_is_one_over_http_1_whose_client_goes_away_in_the_middle() {
+    let (setting, service) = large("access_log = \"text\"").await;
+    tokio::spawn(answer(service, LARGE));
+    in_time(async {
+        let mut client = setting.connect("http/1.1").await;
+        let request = format!("GET /large HTTP/1.1\r\nHost: {NAME}\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut some = [0; 1000];
+        client.read_exact(&mut some).await.unwrap();
+        assert!(some.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    })
+    .await;
+    let line = setting.running.says("path=/large").await;
+    assert!(
+        line.contains("status=200 ") && line.contains("fault=client code=client_left "),
+        "{line}"
+    );
+    let sent = line.split_once("bytes_out=").and_then(|(_, rest)| rest.split_once(' '));
+    let sent: usize = sent.expect("it is told").0.parse().unwrap();
+    assert!(sent < LARGE, "{sent}");
 }

@@ -10,7 +10,7 @@ use crate::wire::{Revocation, RevokedKind};
 /// that their numbers stay in the caches of a processor.
 const GROUPS: usize = 4096;
 
-/// How much was known of a token's group when it was looked up.
+/// How much was known of a token's group, and of single tokens, when it was looked up: the sum of both counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AsOf(u64);
 
@@ -19,8 +19,9 @@ impl AsOf {
     pub(crate) const NEVER: Self = Self(0);
 }
 
-/// Counts what becomes known of each group of sessions, of service accounts, and of single tokens, so that a token that was found good need not be looked up again
-/// before something does. A look-up among very many revocations costs memory that is in no cache.
+/// Counts what becomes known of each group of sessions, of service accounts, and of single tokens, so that a token that was
+/// found good need not be looked up again before something does. A look-up among very many revocations costs memory that is
+/// in no cache.
 #[derive(Debug)]
 pub(crate) struct Changes {
     sessions: Box<[AtomicU64]>,
