@@ -28,10 +28,9 @@ pub(crate) async fn admit<'a>(
         (Auth::None, _) | (Auth::Optional, Err(TokenError::Missing)) => return Ok(None),
         (Auth::Required | Auth::Optional, token) => token?,
     };
-    let verified = match route.stale {
-        Stale::Deny => verifier.user(token).await,
-        Stale::Allow => verifier.verify(token, TokenType::Access).await,
+    let identity = match route.stale {
+        Stale::Deny => verifier.user(token).await?,
+        Stale::Allow => verifier.verify(token, TokenType::Access).await?,
     };
-    let identity = verified?;
     Ok(Some(Caller { identity, token }))
 }

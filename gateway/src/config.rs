@@ -30,6 +30,12 @@ pub struct Config {
     /// Origins whose pages may read our answers, each exactly as browsers send it: `http://localhost:3000`.
     #[serde(deserialize_with = "list")]
     pub cors_origins: Vec<String>,
+    /// Names of request headers that those pages may send, beside the usual ones.
+    #[serde(deserialize_with = "list")]
+    pub cors_headers: Vec<String>,
+    /// Names of response headers that they may read, beside the usual ones.
+    #[serde(deserialize_with = "list")]
+    pub cors_exposed_headers: Vec<String>,
     /// The directory of the built web app; empty: none is served. Where none has been built, a page says how.
     pub web_root: PathBuf,
     /// Whether, and in which form, each request is logged in a line.
@@ -277,6 +283,12 @@ pub struct RouteConfig {
     /// Origins whose pages may read answers, instead of `gateway.cors_origins`.
     #[serde(default, deserialize_with = "some_list")]
     pub cors_origins: Option<Vec<String>>,
+    /// Names of request headers that those pages may send beside the usual ones, instead of `gateway.cors_headers`.
+    #[serde(default, deserialize_with = "some_list")]
+    pub cors_headers: Option<Vec<String>>,
+    /// Names of response headers that they may read beside the usual ones, instead of `gateway.cors_exposed_headers`.
+    #[serde(default, deserialize_with = "some_list")]
+    pub cors_exposed_headers: Option<Vec<String>>,
     /// Headers that the upstream gets, and does not get.
     #[serde(default)]
     pub request_headers: HeaderRules,
@@ -307,6 +319,8 @@ impl RouteConfig {
             body_timeout: None,
             strip_prefix: false,
             cors_origins: None,
+            cors_headers: None,
+            cors_exposed_headers: None,
             request_headers: HeaderRules::default(),
             response_headers: HeaderRules::default(),
             purpose: Purpose::default(),

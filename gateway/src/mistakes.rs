@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use actix_web::http::header::HeaderName;
 use actix_web::http::{Method, Uri};
 use service_kit::config::Mistake;
 use service_kit::server;
@@ -50,6 +51,12 @@ impl Config {
             mistakes.extend(Readable::read(tls).err());
         }
         wrong_origins("gateway.cors_origins", &self.cors_origins, &mut mistakes);
+        wrong_headers("gateway.cors_headers", &self.cors_headers, &mut mistakes);
+        wrong_headers(
+            "gateway.cors_exposed_headers",
+            &self.cors_exposed_headers,
+            &mut mistakes,
+        );
         for (index, network) in self.trusted_proxies.iter().enumerate() {
             if network.prefix_len() == 0 {
                 mistakes.push(Mistake::in_key(
@@ -123,6 +130,19 @@ fn wrong_origins(key: &str, origins: &[String], mistakes: &mut Vec<Mistake>) {
                 problem,
                 "Write the origin exactly as browsers send it: scheme, host, and the port if it is not the scheme's \
                  own, as in \"http://localhost:3000\"; no path, no final slash.",
+            ));
+        }
+    }
+}
+
+fn wrong_headers(key: &str, names: &[String], mistakes: &mut Vec<Mistake>) {
+    for (index, name) in names.iter().enumerate() {
+        // The Fetch standard, section 3.3.4: where cookies are allowed, it is the name of a header.
+        if name == "*" || name.parse::<HeaderName>().is_err() {
+            mistakes.push(Mistake::in_key(
+                &format!("{key}[{index}]"),
+                format_args!("{name:?} is not the name of a header"),
+                "Write the names of all that are meant, as in [\"x-tenant\"].",
             ));
         }
     }
@@ -322,6 +342,13 @@ impl RouteConfig {
         }
         let origins = self.cors_origins.as_deref().unwrap_or_default();
         wrong_origins(&format!("{key}.cors_origins"), origins, mistakes);
+        for (field, names) in [
+            ("cors_headers", &self.cors_headers),
+            ("cors_exposed_headers", &self.cors_exposed_headers),
+        ] {
+            let names = names.as_deref().unwrap_or_default();
+            wrong_headers(&format!("{key}.{field}"), names, mistakes);
+        }
     }
 }
 
@@ -371,7 +398,8 @@ pub(crate) mod tests {
         let text = format!(
             r#"
             {{"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "workers": 1, "client_id": "gateway",
-              "client_secret": "s", "cors_origins": "http://localhost:3000", "web_root": "", "access_log": "off", "trusted_proxies": "10.0.0.0/8,::1",
+              "client_secret": "s", "cors_origins": "http://localhost:3000", "cors_headers": "x-tenant",
+              "cors_exposed_headers": [], "web_root": "", "access_log": "off", "trusted_proxies": "10.0.0.0/8,::1",
               "max_connections": 10, "max_event_streams": 5, "header_timeout": "5s", "keep_alive": "5s", "body_timeout": "5s",
               "connect_timeout": "1s", "idle_timeout": "4s",
               "upstreams": {{"identity": {{"targets": "http://127.0.0.1:1"}}, "token": {{"targets": ["http://127.0.0.1:2"]}},
@@ -455,11 +483,14 @@ pub(crate) mod tests {
               {"path": "/e", "upstream": "home", "methods": "get,post"},
               {"path": "/e", "upstream": "home", "methods": ["POST", "GET"]},
               {"path": "/f", "upstream": "home", "cors_origins": ["http://a", "http://a/"],
+               "cors_headers": ["x-a", "x a"], "cors_exposed_headers": "*",
                "request_headers": {"set": {"x-user-id": "7"}}, "response_headers": {"remove": ["connection"]}}]"#,
         );
         config.cors_origins = ["*", "http://localhost:3000/", "localhost", "http://x:80"]
             .map(str::to_owned)
             .to_vec();
+        config.cors_headers = vec!["*".to_owned()];
+        config.cors_exposed_headers = vec![String::new()];
         config.upstreams.remove("identity");
         config.upstreams.insert(
             "secure".to_owned(),
@@ -475,6 +506,8 @@ pub(crate) mod tests {
                 "gateway.cors_origins[1]",
                 "gateway.cors_origins[2]",
                 "gateway.cors_origins[3]",
+                "gateway.cors_headers[0]",
+                "gateway.cors_exposed_headers[0]",
                 "gateway.upstreams.none.targets",
                 "gateway.upstreams.secure.targets[0]",
                 "gateway.routes[0].path",
@@ -490,6 +523,8 @@ pub(crate) mod tests {
                 "gateway.routes[7].request_headers.set.x-user-id",
                 "gateway.routes[7].response_headers.remove",
                 "gateway.routes[7].cors_origins[1]",
+                "gateway.routes[7].cors_headers[1]",
+                "gateway.routes[7].cors_exposed_headers[0]",
                 "gateway.upstreams.identity",
             ]
         );

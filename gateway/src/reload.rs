@@ -11,10 +11,12 @@ use crate::state::State;
 use crate::tls::{Certificate, Readable};
 
 /// The keys of `[gateway]`, with all that is below them, which a reload replaces. The others need a restart.
-const RELOADED: [&str; 7] = [
+const RELOADED: [&str; 9] = [
     "body_timeout",
     "connect_timeout",
     "cors_origins",
+    "cors_headers",
+    "cors_exposed_headers",
     "trusted_proxies",
     "idle_timeout",
     "routes",

@@ -10,7 +10,7 @@ use actix_web::http::Method;
 use crate::config::{Auth, By, Config, Purpose, RateLimit, RouteConfig, Stale};
 use crate::header_rules::{self, HeaderRules};
 use crate::limits::{Limits, RouteLimits};
-use crate::path;
+use crate::{cors, path};
 
 /// The largest body that the endpoints for logging in and the like take.
 const FORM: u64 = 64 * 1024;
@@ -118,8 +118,8 @@ pub(crate) struct Route {
     pub(crate) extras: Arc<Extras>,
     /// The path prefix: what logs call the route.
     pub(crate) name: String,
-    /// The origins whose pages may read answers, instead of the gateway's.
-    pub(crate) origins: Option<Vec<String>>,
+    /// What pages of other origins may do, instead of what the gateway says.
+    pub(crate) cors: Option<cors::Rules>,
 }
 
 const _: () = assert!(std::mem::offset_of!(Route, name) <= 64, "that is more than a line");
@@ -198,13 +198,19 @@ pub(crate) struct Table {
     root: Node,
     /// Most tables name no host, and then nobody looks at it.
     names_hosts: bool,
-    /// Whether any route names origins of its own.
-    names_origins: bool,
+    /// Whether any route says itself what pages of other origins may do.
+    has_cors: bool,
 }
 
 impl Table {
-    /// Compiles `routes`; one whose upstream does not exist is left out. Of two for the same thing the first counts.
-    pub(crate) fn compile(routes: &[RouteConfig], upstream: impl Fn(&str) -> Option<usize>, limits: &Limits) -> Self {
+    /// Compiles `routes`; one whose upstream does not exist is left out. Of two for the same thing the first counts. What pages
+    /// of other origins may do, `cors` says, if the route has a say in it.
+    pub(crate) fn compile(
+        routes: &[RouteConfig],
+        upstream: impl Fn(&str) -> Option<usize>,
+        cors: impl Fn(&RouteConfig) -> Option<cors::Rules>,
+        limits: &Limits,
+    ) -> Self {
         let mut table = Self::default();
         let none = Arc::default();
         for config in routes {
@@ -212,14 +218,21 @@ impl Table {
             if upstream.is_some() || config.purpose == Purpose::Events {
                 let key = Key::of(config);
                 let extras = Extras::of(config, &key, limits, &none);
-                table.add(config, key, upstream, extras);
+                table.add(config, key, upstream, cors(config), extras);
             }
         }
         table
     }
 
-    fn add(&mut self, config: &RouteConfig, key: Key, upstream: Option<usize>, extras: Arc<Extras>) {
-        self.names_origins |= config.cors_origins.is_some();
+    fn add(
+        &mut self,
+        config: &RouteConfig,
+        key: Key,
+        upstream: Option<usize>,
+        cors: Option<cors::Rules>,
+        extras: Arc<Extras>,
+    ) {
+        self.has_cors |= cors.is_some();
         let name = if key.path.is_empty() { "/" } else { &key.path };
         let route = Place(self.routes.len());
         self.routes.push(Route {
@@ -232,7 +245,7 @@ impl Table {
             body_limit: config.body_limit,
             extras,
             name: name.to_owned(),
-            origins: config.cors_origins.clone(),
+            cors,
         });
         let mut node = &mut self.root;
         for segment in path::segments(&key.path) {
@@ -268,9 +281,9 @@ impl Table {
         self.routes.len()
     }
 
-    /// Whether any route names origins of its own.
-    pub(crate) fn names_origins(&self) -> bool {
-        self.names_origins
+    /// Whether any route says itself what pages of other origins may do.
+    pub(crate) fn has_cors(&self) -> bool {
+        self.has_cors
     }
 
     /// The route of the longest prefix of `path` (a normal one) that is routed at all for `host`: there, one that names
@@ -369,7 +382,7 @@ mod tests {
     }
 
     fn table(routes: &[RouteConfig]) -> Table {
-        Table::compile(routes, |_| Some(0), &Limits::default())
+        Table::compile(routes, |_| Some(0), |_| None, &Limits::default())
     }
 
     fn name(table: &Table, host: &str, method: &Method, path: &str) -> String {

@@ -166,7 +166,11 @@ impl Worker {
             return Err(ProxyError::TooLarge(route.body_limit).into());
         }
         if cookie::is_asked_for(&request.fields) {
-            cookie::check(&request.fields, record.arrival.host(host), view.state.origins_of(route))?;
+            cookie::check(
+                &request.fields,
+                record.arrival.host(host),
+                &view.state.cors_of(route).origins,
+            )?;
         }
         let handshake = Handshake::of(request, route.auth)?;
         let beside = handshake.as_ref().and_then(Handshake::token);

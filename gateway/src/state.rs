@@ -11,12 +11,12 @@ use arc_swap::{ArcSwap, Cache};
 
 use crate::client::Request;
 use crate::client_address::TrustedProxies;
-use crate::config::{self, Config};
+use crate::config::{self, Config, RouteConfig};
 use crate::limits::Limits;
 use crate::routes::{self, Found, Place, Route, Table};
 use crate::tally::{Ledger, Tally};
 use crate::upstream::{Pool, Upstream};
-use crate::{headers, path};
+use crate::{cors, headers, path};
 
 /// Everything that requests go by and that a reload replaces. It never changes: the next one takes its place.
 pub(crate) struct State {
@@ -29,8 +29,8 @@ pub(crate) struct State {
     pub(crate) upstreams: Vec<Arc<Upstream>>,
     /// What the upstreams were made from.
     described: BTreeMap<String, config::Upstream>,
-    /// The origins whose pages may read answers, where a route says nothing else.
-    pub(crate) origins: Vec<String>,
+    /// What pages of other origins may do, where a route says nothing else.
+    cors: cors::Rules,
     /// The longest pause between two pieces of a body.
     pub(crate) body_timeout: Duration,
     connect_timeout: Duration,
@@ -39,7 +39,7 @@ pub(crate) struct State {
 
 impl State {
     /// What `config` says, made within a runtime. Upstreams of the state `before` whose description is the same are taken over
-    /// as they are, with all that is known about their targets.
+    /// as they are, and others go on with what is known about the targets that they keep.
     ///
     /// # Errors
     /// When a target is not a URL that can be connected to.
@@ -47,47 +47,48 @@ impl State {
         let names: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
         let limits = before.map_or_else(Arc::default, |before| Arc::clone(&before.limits));
         let upstream = |name: &str| names.iter().position(|known| *known == name);
-        let table = Table::compile(&routes::all(config), upstream, &limits);
-        let upstreams = config.upstreams.iter().map(|(name, described)| {
-            match before.and_then(|before| before.same_upstream(name, described)) {
-                Some(known) => Ok(known),
-                None => Upstream::start(name, described),
-            }
-        });
+        let cors = |route: &RouteConfig| cors::Rules::of_route(route, config);
+        let table = Table::compile(&routes::all(config), upstream, cors, &limits);
+        let upstreams =
+            config.upstreams.iter().map(
+                |(name, described)| match before.and_then(|before| before.described(name)) {
+                    Some((known, as_before)) if as_before == described => Ok(Arc::clone(known)),
+                    known => Upstream::start(name, described, known.map(|(known, _)| &**known)),
+                },
+            );
         Ok(Self {
             table,
             limits,
             proxies: TrustedProxies::new(&config.trusted_proxies),
             upstreams: upstreams.collect::<anyhow::Result<_>>()?,
             described: config.upstreams.clone(),
-            origins: config.cors_origins.clone(),
+            cors: cors::Rules::of(config),
             body_timeout: config.body_timeout,
             connect_timeout: config.connect_timeout,
             idle_timeout: config.idle_timeout,
         })
     }
 
-    /// The origins whose pages may read answers of `route`.
-    pub(crate) fn origins_of<'a>(&'a self, route: &'a Route) -> &'a [String] {
-        route.origins.as_ref().unwrap_or(&self.origins)
+    /// What pages of other origins may do with `route`.
+    pub(crate) fn cors_of<'a>(&'a self, route: &'a Route) -> &'a cors::Rules {
+        route.cors.as_ref().unwrap_or(&self.cors)
     }
 
-    /// The origins whose pages may read the answer to `request`, or, when it is a preflight, to the request that it is
-    /// about.
-    pub(crate) fn origins_for(&self, request: &Request) -> &[String] {
-        if !self.table.names_origins() {
-            return &self.origins;
+    /// What they may do with `request`, or, when it is a preflight, with the request that it is about.
+    pub(crate) fn cors_for(&self, request: &Request) -> &cors::Rules {
+        if !self.table.has_cors() {
+            return &self.cors;
         }
         let asked = request.fields.get("access-control-request-method");
         let asked = asked.filter(|_| request.method == Method::OPTIONS);
         let method = asked.and_then(|method| Method::from_bytes(method).ok());
         let (host, path) = (headers::host(request), path::normalise(request.path()));
         let (Some(host), Ok(path)) = (host, path) else {
-            return &self.origins;
+            return &self.cors;
         };
         match self.table.find(host, method.as_ref().unwrap_or(&request.method), &path) {
-            Found::Route(place) => self.origins_of(&self.table[place]),
-            Found::OtherMethods(_) | Found::Nothing => &self.origins,
+            Found::Route(place) => self.cors_of(&self.table[place]),
+            Found::OtherMethods(_) | Found::Nothing => &self.cors,
         }
     }
 
@@ -101,10 +102,10 @@ impl State {
         }
     }
 
-    fn same_upstream(&self, name: &str, described: &config::Upstream) -> Option<Arc<Upstream>> {
-        let position = self.described.keys().position(|known| known == name)?;
-        let same = self.described.get(name) == Some(described);
-        same.then(|| self.upstreams.get(position).map(Arc::clone)).flatten()
+    /// The upstream of this name, and what it was made from.
+    fn described(&self, name: &str) -> Option<(&Arc<Upstream>, &config::Upstream)> {
+        let mut all = self.upstreams.iter().zip(&self.described);
+        all.find_map(|(upstream, (known, described))| (known == name).then_some((upstream, described)))
     }
 }
 

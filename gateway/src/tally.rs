@@ -4,21 +4,18 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use actix_web::http::{Method, StatusCode};
-use service_kit::edge::status_class;
 use service_kit::meter::{self, Count, Histogram, Times};
 
 /// What metrics call the methods; those that are counted most come first.
 const METHODS: [&str; 8] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "other"];
 /// The place of whatever has no name of its own.
 const OTHER: usize = METHODS.len() - 1;
-const CLASSES: usize = 5;
-
-/// Answers by class of status.
-type Classes = [Count; CLASSES];
+/// How most answers are counted: the first of the methods, and that all went well.
+const USUAL: (usize, u16) = (0, 200);
 
 /// What one worker has counted of one route, or of what takes none. It alone writes the numbers, so that workers do not wait for
 /// each other. With many routes it is what a request has to look at that costs it: an ordinary one needs two lines of a
@@ -26,45 +23,38 @@ type Classes = [Count; CLASSES];
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Tally {
-    /// Answers to the first of the methods.
-    answers: Classes,
+    /// Answers that are counted as [`USUAL`].
+    usual: Count,
     took: Times,
     upstream_took: Times,
     limited: Count,
-    /// Answers to the others, where there were any.
-    others: OnceLock<Box<[Classes; METHODS.len() - 1]>>,
+    /// All others, by the place of the method and by status. Nobody else takes the lock but whoever scrapes.
+    others: Mutex<BTreeMap<(usize, u16), u64>>,
     route: Arc<str>,
 }
 
 impl Tally {
     fn new(route: &Arc<str>) -> Arc<Self> {
         Arc::new(Self {
-            answers: Classes::default(),
+            usual: Count::default(),
             took: Times::default(),
             upstream_took: Times::default(),
             limited: Count::default(),
-            others: OnceLock::new(),
+            others: Mutex::default(),
             route: Arc::clone(route),
         })
     }
 
     /// Counts an answer by its head; no method: to what was no request.
     pub(crate) fn answered(&self, method: Option<&Method>, status: StatusCode) {
-        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES) - 1;
-        let answers = match method.map_or(OTHER, index) {
-            0 => &self.answers,
-            other => &self.others.get_or_init(Box::default)[other - 1],
-        };
-        answers[class].add(1);
+        match (method.map_or(OTHER, index), status.as_u16()) {
+            USUAL => self.usual.add(1),
+            other => *self.others().entry(other).or_default() += 1,
+        }
     }
 
-    /// How many answers there were to this one of the methods, of this class.
-    fn answers(&self, method: usize, class: usize) -> u64 {
-        let answers = match method {
-            0 => Some(&self.answers),
-            other => self.others.get().map(|others| &others[other - 1]),
-        };
-        answers.map_or(0, |answers| answers[class].get())
+    fn others(&self) -> MutexGuard<'_, BTreeMap<(usize, u16), u64>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts an answer that is a problem which the gateway itself has seen.
@@ -113,18 +103,21 @@ impl Total {
         self.took.show(self.parts.iter().map(|part| &part.took));
         self.upstream_took
             .show(self.parts.iter().map(|part| &part.upstream_took));
-        let sum = |count: &dyn Fn(&Tally) -> u64| self.parts.iter().map(|part| count(part)).sum::<u64>();
-        for (index, method) in METHODS.iter().enumerate() {
-            for (class, status) in (100..).step_by(100).take(CLASSES).enumerate() {
-                let count = sum(&|part| part.answers(index, class));
-                if let (1.., Ok(status)) = (count, StatusCode::from_u16(status)) {
-                    metrics::counter!("http_requests_total", "role" => "gateway", "route" => route.to_owned(),
-                        "method" => *method, "status" => status_class(status))
-                    .absolute(count);
-                }
+        let sum = |count: fn(&Tally) -> u64| self.parts.iter().map(|part| count(part)).sum::<u64>();
+        let mut answers = BTreeMap::from([(USUAL, sum(|part| part.usual.get()))]);
+        for part in &self.parts {
+            for (answer, count) in &*part.others() {
+                *answers.entry(*answer).or_default() += count;
             }
         }
-        let limited = sum(&|part| part.limited.get());
+        for ((method, status), count) in answers {
+            if count > 0 {
+                metrics::counter!("http_requests_total", "role" => "gateway", "route" => route.to_owned(),
+                    "method" => METHODS[method], "status" => status.to_string())
+                .absolute(count);
+            }
+        }
+        let limited = sum(|part| part.limited.get());
         if limited > 0 {
             metrics::counter!("rate_limited_total", "route" => route.to_owned()).absolute(limited);
         }
@@ -316,8 +309,8 @@ mod tests {
             let shown: Vec<&str> = text.lines().filter(|line| line.contains("route=\"/again\"")).collect();
             let took = "http_request_duration_seconds_";
             for line in [
-                format!(r#"http_requests_total{{role="gateway",route="/again",method="GET",status="2xx"}} {times}"#),
-                format!(r#"http_requests_total{{role="gateway",route="/again",method="PUT",status="5xx"}} {times}"#),
+                format!(r#"http_requests_total{{role="gateway",route="/again",method="GET",status="200"}} {times}"#),
+                format!(r#"http_requests_total{{role="gateway",route="/again",method="PUT",status="999"}} {times}"#),
                 format!(r#"rate_limited_total{{route="/again"}} {times}"#),
                 format!(r#"{took}bucket{{role="gateway",route="/again",le="0.0025"}} 0"#),
                 format!(r#"{took}bucket{{role="gateway",route="/again",le="0.005"}} {times}"#),

@@ -38,6 +38,18 @@ impl Breaker {
         }
     }
 
+    /// Goes on from where `before` is, which has the same clock.
+    pub(crate) fn take_over(&self, before: &Self) {
+        for (new, old) in [(&self.failures, &before.failures), (&self.openings, &before.openings)] {
+            new.store(old.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        // What never opens is never asked whether it is to be closed.
+        if self.limit > 0 {
+            self.until
+                .store(before.until.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.until.load(Ordering::Relaxed) == 0
     }

@@ -23,6 +23,13 @@ pub(super) struct Health {
 }
 
 impl Health {
+    /// Goes on from where `before` is.
+    pub(super) fn take_over(&self, before: &Self) {
+        self.bad.store(before.is_bad(), Ordering::Relaxed);
+        self.doubts
+            .store(before.doubts.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     pub(super) fn is_bad(&self) -> bool {
         self.bad.load(Ordering::Relaxed)
     }

@@ -58,17 +58,25 @@ struct Roster {
 
 impl Upstream {
     /// Starts the upstream that `config` describes: its checks and the looking up of its names run on the present runtime
-    /// until it is retired, or nobody has it any more.
+    /// until it is retired, or nobody has it any more. Where it has targets of the upstream `before`, whose place it is to take,
+    /// it goes on with what is known of them.
     ///
     /// # Errors
     /// When a target is not a URL that can be connected to.
-    pub(crate) fn start(name: &str, config: &config::Upstream) -> anyhow::Result<Arc<Self>> {
-        Self::start_with(name, config, Resolver::system())
+    pub(crate) fn start(name: &str, config: &config::Upstream, before: Option<&Self>) -> anyhow::Result<Arc<Self>> {
+        Self::start_with(name, config, before, Resolver::system())
     }
 
-    fn start_with(name: &str, config: &config::Upstream, resolver: Resolver) -> anyhow::Result<Arc<Self>> {
+    fn start_with(
+        name: &str,
+        config: &config::Upstream,
+        before: Option<&Self>,
+        resolver: Resolver,
+    ) -> anyhow::Result<Arc<Self>> {
         let sites: Vec<Site> = config.targets.iter().map(Site::new).collect::<anyhow::Result<_>>()?;
-        let known: Vec<_> = sites.iter().map(Site::known).collect();
+        let has_names = sites.iter().any(|site| site.known().is_none());
+        let known = |site: &Site| site.known().or_else(|| before?.addresses_of(site));
+        let known: Vec<_> = sites.iter().map(known).collect();
         let complete = known.iter().all(Option::is_some);
         let upstream = Arc::new(Self {
             name: name.to_owned(),
@@ -79,11 +87,14 @@ impl Upstream {
                 complete,
             }),
             breaker: Breaker::new(config.max_failures, SHORTEST, LONGEST),
-            origin: clock::instant(),
+            origin: before.map_or_else(clock::instant, |before| before.origin),
             retired: OnceLock::new(),
         });
-        upstream.enlist(&known, complete);
-        if !complete {
+        if let Some(before) = before {
+            upstream.breaker.take_over(&before.breaker);
+        }
+        upstream.enlist(&known, complete, before);
+        if has_names {
             tokio::spawn(resolve::keep_up(Arc::downgrade(&upstream), resolver));
         }
         tokio::spawn(report::report(Arc::downgrade(&upstream)));
@@ -101,9 +112,20 @@ impl Upstream {
         upstream.upgrade().filter(|upstream| upstream.retired.get().is_none())
     }
 
+    /// The addresses that `site` has, if it is one of ours and that is known.
+    fn addresses_of(&self, site: &Site) -> Option<Vec<SocketAddr>> {
+        let place = self.sites.iter().position(|ours| ours.leads_where(site))?;
+        let roster = self.roster.borrow();
+        let targets = roster.targets.iter().filter(|target| target.site == place);
+        let addresses: Vec<_> = targets.map(|target| target.address).collect();
+        (!addresses.is_empty()).then_some(addresses)
+    }
+
     /// Takes over the addresses that each site has now; `None` for a site about which nothing new is known. A target that
-    /// stays keeps what is known about it.
-    fn enlist(self: &Arc<Self>, addresses: &[Option<Vec<SocketAddr>>], complete: bool) {
+    /// stays keeps what is known about it, and a new one takes over what the upstream `before` knows.
+    fn enlist(self: &Arc<Self>, addresses: &[Option<Vec<SocketAddr>>], complete: bool, before: Option<&Self>) {
+        let heritage = before.map(|before| before.roster.borrow().targets.clone());
+        let heritage = heritage.unwrap_or_default();
         let most = MAX_TARGETS / self.sites.len().max(1);
         let (mut new, mut gone) = (Vec::new(), Vec::new());
         self.roster.send_if_modified(|roster| {
@@ -118,6 +140,9 @@ impl Upstream {
                     let known = old.clone().find(|target| target.address == *address);
                     let target = known.map_or_else(|| Target::new(*address, index, site), Arc::clone);
                     if known.is_none() {
+                        if let Some(before) = heritage.iter().find(|before| before.is_like(&target)) {
+                            target.take_over(before, self.config.health.is_some());
+                        }
                         new.push(Arc::clone(&target));
                     }
                     roster.targets.push(target);
@@ -191,6 +216,14 @@ impl Upstream {
 }
 
 impl Site {
+    /// Whether it is looked up under the same name as `other`.
+    fn leads_where(&self, other: &Self) -> bool {
+        match (&self.address, &other.address) {
+            (Address::Named(ours, port), Address::Named(other, others)) => (ours, port) == (other, others),
+            _ => false,
+        }
+    }
+
     /// Its address, unless that has to be looked up.
     fn known(&self) -> Option<Vec<SocketAddr>> {
         match &self.address {

@@ -73,7 +73,7 @@ pub(super) async fn keep_up(upstream: Weak<Upstream>, resolver: Resolver) {
             _ => {}
         }
         failing = failed;
-        strong.enlist(&found.into_iter().map(Result::ok).collect::<Vec<_>>(), true);
+        strong.enlist(&found.into_iter().map(Result::ok).collect::<Vec<_>>(), true, None);
         drop(strong);
         let pause = if failing { resolver.again } else { resolver.every };
         tokio::time::sleep(jittered(pause)).await;
@@ -121,6 +121,11 @@ pub(super) mod tests {
 
         /// An upstream whose one target is a name that leads there.
         pub(in super::super) fn upstream(&self) -> Arc<Upstream> {
+            self.upstream_after(None)
+        }
+
+        /// The same, in the place of the one `before`.
+        fn upstream_after(&self, before: Option<&Upstream>) -> Arc<Upstream> {
             let names = Arc::clone(&self.0);
             let look_up = move |name: String, port| -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
                 assert_eq!((name.as_str(), port), ("moving.test", 80));
@@ -134,7 +139,7 @@ pub(super) mod tests {
                 again: Duration::from_millis(5),
             };
             let target = Url::parse("http://moving.test").unwrap();
-            Upstream::start_with("moving", &config::Upstream::of(vec![target]), resolver).unwrap()
+            Upstream::start_with("moving", &config::Upstream::of(vec![target]), before, resolver).unwrap()
         }
     }
 
@@ -171,6 +176,26 @@ pub(super) mod tests {
             "what is known about it is not forgotten"
         );
         assert!(before[0].gone.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test]
+    async fn an_upstream_that_takes_the_place_of_another_goes_on_with_its_addresses() {
+        let (one, two) = (address("127.0.0.1:80"), address("127.0.0.2:80"));
+        let names = Names::default();
+        names.lead_to(&[one, two]);
+        let before = names.upstream();
+        let targets = become_(&before, &[one, two]).await;
+        targets[1].breaker.failed_for_good(before.now());
+        names.fail();
+        let after = names.upstream_after(Some(&before));
+        let targets = after.roster.borrow().targets.clone();
+        assert_eq!(
+            targets.iter().map(|target| target.address).collect::<Vec<_>>(),
+            [one, two]
+        );
+        assert_eq!([0, 1].map(|place| targets[place].is_in(after.now())), [true, false]);
+        names.lead_to(&[two]);
+        become_(&after, &[two]).await;
     }
 
     #[tokio::test]

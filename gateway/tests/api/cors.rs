@@ -120,6 +120,45 @@ async fn every_answer_to_an_allowed_origin_can_be_read_by_it_errors_included() {
 }
 
 #[actix_web::test]
+async fn pages_may_send_and_read_what_is_configured_for_all_or_for_a_route() {
+    let app = spawn_with(|config| {
+        config.cors_headers = vec!["X-Tenant".to_owned()];
+        config.cors_exposed_headers = vec!["x-total".to_owned(), "ETag".to_owned()];
+        let own = r#"{"path": "/own", "upstream": "echo", "auth": "none", "cors_headers": "x-own"}"#;
+        let none =
+            r#"{"path": "/none", "upstream": "echo", "auth": "none", "cors_headers": [], "cors_exposed_headers": []}"#;
+        config.routes.extend([own, none].map(route));
+    })
+    .await;
+    for (path, names, expected) in [
+        ("/open", "authorization, x-tenant", true),
+        ("/open", "X-Tenant,x-own", false),
+        ("/own", "x-own, content-type", true),
+        ("/own", "x-tenant", false),
+        ("/none", "x-tenant", false),
+        ("/none", "content-type", true),
+    ] {
+        let answer = preflight(&app, path, ORIGIN, names).await;
+        let allowed = answer.headers().get("access-control-allow-headers");
+        assert_eq!(allowed.is_some(), expected, "{path} {names}");
+        if let Some(allowed) = allowed {
+            let allowed = allowed.to_str().unwrap();
+            for name in names.split(',') {
+                assert!(allowed.split(", ").any(|known| known == name.trim()), "{allowed}");
+            }
+        }
+    }
+    for (path, expected) in [("/open", true), ("/own", true), ("/none", false)] {
+        let request = app.request(Method::GET, path).header("origin", ORIGIN);
+        let answer = request.send().await.unwrap();
+        let exposed = answer.headers()["access-control-expose-headers"].to_str().unwrap();
+        assert_eq!(exposed.ends_with(", x-total"), expected, "{path}: {exposed}");
+        assert_eq!(exposed.matches("etag").count(), 1, "{exposed}");
+        assert!(exposed.contains("x-request-id"), "{exposed}");
+    }
+}
+
+#[actix_web::test]
 async fn another_origin_is_served_and_told_nothing() {
     let app = spawn().await;
     for path in ["/open", "/home", "/nothing"] {

@@ -153,6 +153,8 @@ pub(crate) fn config(echo: SocketAddr) -> Config {
         client_id: "gateway".to_owned(),
         client_secret: SecretString::from("secret"),
         cors_origins: vec![ORIGIN.to_owned()],
+        cors_headers: Vec::new(),
+        cors_exposed_headers: Vec::new(),
         web_root: PathBuf::new(),
         access_log: AccessLog::Text,
         trusted_proxies: Vec::new(),

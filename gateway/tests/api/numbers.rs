@@ -36,9 +36,10 @@ async fn requests_are_counted_by_route_method_status_and_problem() {
         .unwrap();
     let text = metrics(&app).await;
     for line in [
-        r#"http_requests_total{role="gateway",route="/counted",method="GET",status="2xx"} 2"#,
-        r#"http_requests_total{role="gateway",route="/counted",method="GET",status="4xx"} 2"#,
-        r#"http_requests_total{role="gateway",route="/counted",method="other",status="4xx"} 1"#,
+        r#"http_requests_total{role="gateway",route="/counted",method="GET",status="200"} 2"#,
+        r#"http_requests_total{role="gateway",route="/counted",method="GET",status="401"} 1"#,
+        r#"http_requests_total{role="gateway",route="/counted",method="GET",status="429"} 1"#,
+        r#"http_requests_total{role="gateway",route="/counted",method="other",status="401"} 1"#,
         r#"gateway_problems_total{route="/counted",code="rate_limited"} 1"#,
         r#"gateway_problems_total{route="/counted",code="not_authenticated"} 2"#,
         r#"rate_limited_total{route="/counted"} 1"#,

@@ -210,6 +210,78 @@ async fn an_upstream_in_trouble_does_not_get_many_times_its_load() {
     );
 }
 
+#[actix_web::test]
+async fn what_is_known_of_a_target_is_not_forgotten_when_something_else_of_its_upstream_changes() {
+    let (ill, well) = (Service::start("ill"), Service::start("well"));
+    ill.well.store(false, Ordering::SeqCst);
+    // Nobody else gets the address, and nobody listens there.
+    let dead = TcpSocket::new_v4().unwrap();
+    dead.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let targets = [ill.address, dead.local_addr().unwrap(), well.address];
+    let mut next = None;
+    let app = spawn_with(|config| {
+        let mut changed = config.clone();
+        odd(config, "kept", &targets, |upstream| {
+            upstream.health = Some(HealthCheck {
+                unhealthy_after: 1,
+                ..check()
+            });
+        });
+        odd(&mut changed, "kept", &targets, |upstream| {
+            upstream.max_idle += 1;
+            // That is, never: what is not known already is not found out.
+            upstream.health = Some(HealthCheck {
+                unhealthy_after: u32::MAX,
+                ..check()
+            });
+        });
+        next = Some(changed);
+    })
+    .await;
+    for target in &targets[..2] {
+        let bad = format!("upstream_healthy{{upstream=\"kept\",target=\"{target}\"}} 0\n");
+        until(async || metrics(&app).await.contains(&bad)).await;
+    }
+    app.reloader.reload(&next.unwrap()).unwrap();
+    for _ in 0..6 {
+        assert_eq!(ask(&app).await, (200, "well".to_owned()));
+    }
+    assert_eq!(ill.seen.load(Ordering::SeqCst), 0);
+    let shown = metrics(&app).await;
+    assert!(
+        !shown.contains("upstream_ejections_total{upstream=\"kept\"}"),
+        "{shown}"
+    );
+}
+
+#[actix_web::test]
+async fn nor_is_that_it_failed() {
+    let well = Service::start("well");
+    let dead = TcpSocket::new_v4().unwrap();
+    dead.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let targets = [dead.local_addr().unwrap(), well.address];
+    let mut next = None;
+    let app = spawn_with(|config| {
+        let mut changed = config.clone();
+        odd(config, "failed", &targets, |_| {});
+        odd(&mut changed, "failed", &targets, |upstream| upstream.max_idle += 1);
+        next = Some(changed);
+    })
+    .await;
+    let once = "upstream_ejections_total{upstream=\"failed\"} 1\n";
+    until(async || {
+        assert_eq!(ask(&app).await, (200, "well".to_owned()));
+        metrics(&app).await.contains(once)
+    })
+    .await;
+    app.reloader.reload(&next.unwrap()).unwrap();
+    for _ in 0..6 {
+        assert_eq!(ask(&app).await, (200, "well".to_owned()));
+    }
+    let shown = metrics(&app).await;
+    assert!(shown.contains(once), "{shown}");
+}
+
 /// A listener that takes no connection any more, as one whose machine is gone: the system answers nobody who asks for one.
 async fn deaf() -> (TcpListener, Vec<TcpStream>) {
     let socket = TcpSocket::new_v4().unwrap();

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use service_kit::clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -44,9 +45,9 @@ enum End {
 
 /// Asks for one thing after the other on one connection, until that is over.
 async fn ask(mut stream: TcpStream, answered: Arc<AtomicUsize>) -> End {
-    let mut before = Instant::now();
+    let mut before = clock::instant();
     loop {
-        let now = Instant::now();
+        let now = clock::instant();
         let written = stream.write_all(b"GET /at_once HTTP/1.1\r\nHost: x\r\n\r\n").await;
         let (since, mut got) = (before.elapsed(), Vec::new());
         before = now;

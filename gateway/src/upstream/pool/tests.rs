@@ -23,7 +23,7 @@ fn known(addresses: &[SocketAddr]) -> Arc<Upstream> {
     let targets = addresses
         .iter()
         .map(|address| Url::parse(&format!("http://{address}")).unwrap());
-    Upstream::start("pool", &config::Upstream::of(targets.collect())).unwrap()
+    Upstream::start("pool", &config::Upstream::of(targets.collect()), None).unwrap()
 }
 
 /// Asks for `/` over `lease`, and reads the answer.
@@ -184,7 +184,7 @@ async fn no_more_unused_connections_are_kept_than_allowed() {
     serve_all(listener, "a");
     let mut config = config::Upstream::of(vec![Url::parse(&format!("http://{address}")).unwrap()]);
     config.max_idle = 2;
-    let pool = pool(Upstream::start("few", &config).unwrap());
+    let pool = pool(Upstream::start("few", &config, None).unwrap());
     let mut leases = Vec::new();
     for _ in 0..5 {
         let mut lease = lease(&pool, Kept::New).await.unwrap();
