@@ -5,10 +5,14 @@ Usage: bench/revocation.py [BINARY] [REVOCATIONS] [RATE]. Starts BINARY (default
 home, identity and token on a temporary directory and loopback ports; with `scripts/servers run` before it, on Redis, with
 two token services and a gateway at each. While each gateway answers RATE (default 1500) other requests a second, REVOCATIONS
 (default 1000) people log out one after another, and a process at each gateway asks with the token in question every 0.3 ms.
+Then a tenth as many do who have a WebSocket, a service's stream of events and one of /api/auth/events open at each gateway,
+until all of these are closed.
 Needs the load client: cargo build --release --manifest-path bench/load/Cargo.toml --target-dir target/bench/load, or its
 path in BENCH_LOAD.
 """
+import base64
 import contextlib
+import hashlib
 import http.client
 import json
 import multiprocessing
@@ -17,6 +21,7 @@ import pathlib
 import secrets
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -35,7 +40,13 @@ CONFIGURATION = """
 path = "/probe"
 upstream = "home"
 roles = ["nobody"]
+[[gateway.routes]]
+path = "/open"
+upstream = "open"
+[gateway.upstreams.open]
+targets = ["http://{}"]
 """
+STREAMS = {'WebSocket': '/open/socket', 'stream of a service': '/open/stream', '/api/auth/events': '/api/auth/events'}
 
 
 def free_ports(count):
@@ -50,11 +61,11 @@ def free_ports(count):
 class Roles:
     """Every role in a process of its own. Addresses are HOST:PORT."""
 
-    def __init__(self, binary, data, redis):
+    def __init__(self, binary, data, redis, service):
         replicas = 2 if redis else 1
         self.processes = []
         file = pathlib.Path(data, 'portcullis.toml')
-        file.write_text(CONFIGURATION)
+        file.write_text(CONFIGURATION.format(service))
         environment = {k: v for k, v in os.environ.items() if not k.startswith('PORTCULLIS_')}
         environment |= {'PORTCULLIS_CONFIG': str(file), 'PORTCULLIS_DATA_DIR': data,
                         'PORTCULLIS_TOKEN__ROOT_SECRET': secrets.token_hex(32), 'PORTCULLIS_IDENTITY__BCRYPT_COST': '4',
@@ -127,16 +138,70 @@ def watch(address, pipe):
         pipe.send((statuses[-1], time.monotonic()))
 
 
+def head_of(connection):
+    """What comes until an empty line, and after it."""
+    read = b''
+    while b'\r\n\r\n' not in read:
+        more = connection.recv(65536)
+        assert more, read
+        read += more
+    head, _, rest = read.partition(b'\r\n\r\n')
+    return head, rest
+
+
+def serve_open(listener):
+    """A service that opens WebSockets (RFC 6455 section 4.2.2) and streams of events, and says nothing there."""
+    held = []
+    while True:
+        connection = listener.accept()[0]
+        head, _ = head_of(connection)
+        fields = dict(line.lower().split(b': ', 1) for line in head.split(b'\r\n')[1:])
+        if b'upgrade' in fields:
+            key = next(line.split(b': ', 1)[1] for line in head.split(b'\r\n') if line.lower().startswith(b'sec-websocket-key:'))
+            accept = base64.b64encode(hashlib.sha1(key + b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11').digest())
+            connection.sendall(b'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n'
+                               b'Sec-WebSocket-Accept: ' + accept + b'\r\n\r\n')
+        else:
+            connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n')
+        held.append(connection)
+
+
+def stay(address, name, pipe):
+    """Opens what is called `name` with each token that comes through the pipe, says so, and then when it was closed as it
+    should be."""
+    host, port = address.split(':')
+    upgrade = ('Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n'
+               'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n') if name == 'WebSocket' else ''
+    while token := pipe.recv():
+        connection = socket.create_connection((host, int(port)), timeout=PATIENCE)
+        connection.sendall(f'GET {STREAMS[name]} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n'
+                           f'{upgrade}\r\n'.encode())
+        head, read = head_of(connection)
+        pipe.send(int(head.split(b' ', 2)[1]))
+        # A Close that says 4401; the event; the last chunk.
+        end = {'WebSocket': struct.pack('>H', 4401), '/api/auth/events': b'event: revoked'}.get(name, b'0\r\n\r\n')
+        while end not in read:
+            more = connection.recv(65536)
+            assert more, f'{name} ended without a word: {read}'
+            read += more
+        pipe.send(time.monotonic())
+        connection.close()
+
+
 def spread(label, seconds):
     taken = sorted(1000 * each for each in seconds)
     cuts = statistics.quantiles(taken, n=100, method='inclusive')
-    print(f'{label:34} p50 {cuts[49]:6.2f} ms   p99 {cuts[98]:6.2f} ms   max {taken[-1]:6.2f} ms')
+    print(f'{label:45} p50 {cuts[49]:6.2f} ms   p99 {cuts[98]:6.2f} ms   max {taken[-1]:6.2f} ms')
 
 
 def main(binary, revocations, rate):
     redis = os.environ.get('PORTCULLIS_TEST_REDIS_URL')
     with tempfile.TemporaryDirectory() as data, contextlib.ExitStack() as closing:
-        roles = Roles(binary, data, redis)
+        listener = closing.enter_context(socket.create_server(('127.0.0.1', 0)))
+        service = multiprocessing.Process(target=serve_open, args=(listener,), daemon=True)
+        service.start()
+        closing.callback(service.terminate)
+        roles = Roles(binary, data, redis, f'127.0.0.1:{listener.getsockname()[1]}')
         closing.callback(roles.stop)
         identity = http.client.HTTPConnection(roles.identity)
         people = []
@@ -148,13 +213,14 @@ def main(binary, revocations, rate):
         tokens = pathlib.Path(data, 'tokens')
         tokens.write_text(''.join(access + '\n' for _, access in people))
 
-        watchers = []
-        for address in roles.gateways:
+        def begin(target, *arguments):
             pipe, other = multiprocessing.Pipe()
-            process = multiprocessing.Process(target=watch, args=(address, other), daemon=True)
+            process = multiprocessing.Process(target=target, args=(*arguments, other), daemon=True)
             process.start()
             closing.callback(process.terminate)
-            watchers.append(pipe)
+            return pipe
+
+        watchers = [begin(watch, address) for address in roles.gateways]
         loads = []
 
         def load():
@@ -165,13 +231,16 @@ def main(binary, revocations, rate):
                 closing.callback(loads[-1].kill)
 
         load()
-        sent, answered = [[], []], [[], []]
-        gates = [http.client.HTTPConnection(address) for address in roles.gateways]
-        for number in range(revocations):
+        def log_in(number):
             account, _ = people[number % USERS]
             status, answer = post(identity, '/api/auth/login', {k: account[k] for k in ('email', 'password')})
             assert status == 200, answer
-            session = json.loads(answer)
+            return json.loads(answer)
+
+        sent, answered = [[], []], [[], []]
+        gates = [http.client.HTTPConnection(address) for address in roles.gateways]
+        for number in range(revocations):
+            session = log_in(number)
             for pipe in watchers:
                 pipe.send(session['access'])
             for pipe in watchers:
@@ -196,6 +265,23 @@ def main(binary, revocations, rate):
             for number, each in enumerate(taken):
                 spread(f'logout {name} to refused, gateway {number + 1}', each)
             spread(f'logout {name} to refused, both', map(max, *taken))
+
+        streams = [(name, begin(stay, address, name)) for name in STREAMS for address in roles.gateways]
+        closed = {name: [] for name in STREAMS}
+        for number in range(revocations // 10):
+            session = log_in(number)
+            for name, pipe in streams:
+                pipe.send(session['access'])
+                status = pipe.recv()
+                assert status in (101, 200), f'{name}: {status}'
+            assert all(each.poll() is None for each in loads), [each.communicate() for each in loads]
+            began = time.monotonic()
+            status, answer = post(gates[number % 2], '/api/auth/logout', {'refresh': session['refresh']})
+            assert status == 205, answer
+            for name, pipe in streams:
+                closed[name].append(pipe.recv() - began)
+        for name, taken in closed.items():
+            spread(f'logout sent to closed, {name}', taken)
 
 
 if __name__ == '__main__':

@@ -84,12 +84,20 @@ upstream = "sink"
 '''
 
 
-def portcullis(algorithm='ES256', logs=False, binary=None):
+# What routes can have beside those, with limits that nobody comes up against.
+MORE = '''rate_limit = [{ by = "address", requests = 1000000, per = "1s" }, { by = "user", requests = 1000000, per = "1s" }]
+request_headers = { set = { "x-tenant" = "acme" }, remove = ["accept-language"] }
+response_headers = { set = { "cache-control" = "no-store" }, remove = ["server"] }
+'''
+
+
+def portcullis(algorithm='ES256', logs=False, more='', binary=None):
     def command(bench, port, place):
         service = bench.token_service(algorithm)
         access_log = log_setting(binary or bench.options.binary, logs)
         text = render('portcullis.toml', **service.settings, PORT=port, ADMIN=machine.free_ports(1)[0], CLIENT='gateway',
-                      UPSTREAM=bench.upstream, SINK=bench.sink, ROUTES=ROUTES, ACCESS_LOG=access_log,
+                      UPSTREAM=bench.upstream, SINK=bench.sink, ROUTES=ROUTES.replace('"upstream"\n', '"upstream"\n' + more),
+                      ACCESS_LOG=access_log,
                       VERIFIED_TOKENS=100000)
         return [binary or bench.options.binary, 'gateway', '--config', write(os.path.join(place, 'toml'), text)]
     return command
@@ -124,6 +132,8 @@ def contestants(options):
         Contestant('portcullis', 'signature, then cached; revocation and expiry each time', portcullis(), cold=True, **ours),
         Contestant('portcullis-rs256', 'the same, RS256', portcullis('RS256'), 'RS256', cold=True, **ours),
         Contestant('portcullis-log', 'the same as portcullis, and an access log', portcullis(logs=True), **ours),
+        Contestant('portcullis-all', 'the same as portcullis-log, with limits by address and user and rules for headers',
+                   portcullis(logs=True, more=MORE), **ours),
     ]
     for name, binary in options.compare:
         found.append(Contestant(name, 'another build of portcullis', portcullis(binary=binary), cold=True, **ours))

@@ -62,6 +62,8 @@ pub(crate) struct Connection {
     /// Its socket, until that is closed.
     number: Cell<Option<RawFd>>,
     protocol: Protocol,
+    /// What counted when it began, of which a reload may replace a part.
+    bounds: Bounds,
     /// What it is doing.
     phase: Cell<Phase>,
     /// Since when it is to end.
@@ -122,6 +124,7 @@ impl Connection {
         let connection = Rc::new(Self {
             number: Cell::new(Some(socket.as_raw_fd())),
             protocol,
+            bounds,
             phase: Cell::new(Phase::New(clock::instant())),
             leaving_since: Cell::new(None),
             present: Rc::clone(&present),
@@ -264,7 +267,8 @@ impl Connection {
         }
     }
 
-    fn end_if_late(&self, bounds: Bounds) {
+    fn end_if_late(&self) {
+        let bounds = self.bounds;
         // One in use ends when it no longer is, however long that takes.
         let idle_since = self.leaving_since.get().zip(self.waits_since());
         if is_late(idle_since.map(|(leaving, waiting)| leaving.max(waiting)), LINGER) {
@@ -304,7 +308,7 @@ async fn look_after(bounds: Bounds) {
         OPEN.with_borrow_mut(|open| {
             open.retain(|connection| match connection.upgrade() {
                 Some(connection) => {
-                    connection.end_if_late(bounds);
+                    connection.end_if_late();
                     true
                 }
                 None => false,
