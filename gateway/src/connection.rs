@@ -322,8 +322,8 @@ async fn look_after(bounds: Bounds) {
     }
 }
 
-/// Ends all that wait for a request, since there will be none: this worker stops. Those that are in use end when they are no
-/// longer, and who goes on asking is told so with the next answer. Goes on for as long as the worker does.
+/// Ends all that have waited for a request for [`GRACE`]: this worker stops. Those that are in use end when they are no longer,
+/// and who goes on asking is told so with the next answer. Goes on for as long as the worker does.
 pub(crate) async fn stop() {
     loop {
         OPEN.with_borrow(|open| {

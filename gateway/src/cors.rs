@@ -116,6 +116,11 @@ impl Rules {
     }
 }
 
+/// Whether pages may send the header of this name, in lower case, whatever is configured.
+pub(crate) fn is_usual(name: &str) -> bool {
+    REQUEST_HEADERS.contains(&name)
+}
+
 /// The names that are `always` there, and `more`, in lower case.
 fn with(always: &[&str], more: &[String]) -> Vec<String> {
     let mut names: Vec<String> = always.iter().map(|name| (*name).to_owned()).collect();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use actix_web::http::header::HeaderName;
+use actix_web::http::header::{HeaderName, SET_COOKIE};
 use actix_web::http::{Method, Uri};
 use service_kit::config::Mistake;
 use service_kit::server;
@@ -11,11 +11,10 @@ use url::Url;
 
 use crate::config::{Auth, By, Config, HealthCheck, Purpose, RateLimit, RouteConfig, Upstream};
 use crate::header_rules::Toward;
-use crate::path;
 use crate::routes::{self, Key};
 use crate::tls::Readable;
 use crate::upstream::MAX_TARGETS;
-use crate::web_app;
+use crate::{cors, headers, path, web_app};
 
 /// How long a limit may take until all that it allows is allowed again.
 const LONGEST_RECOVERY: Duration = Duration::from_hours(30 * 24);
@@ -51,10 +50,11 @@ impl Config {
             mistakes.extend(Readable::read(tls).err());
         }
         wrong_origins("gateway.cors_origins", &self.cors_origins, &mut mistakes);
-        wrong_headers("gateway.cors_headers", &self.cors_headers, &mut mistakes);
+        wrong_headers("gateway.cors_headers", &self.cors_headers, false, &mut mistakes);
         wrong_headers(
             "gateway.cors_exposed_headers",
             &self.cors_exposed_headers,
+            true,
             &mut mistakes,
         );
         for (index, network) in self.trusted_proxies.iter().enumerate() {
@@ -135,16 +135,27 @@ fn wrong_origins(key: &str, origins: &[String], mistakes: &mut Vec<Mistake>) {
     }
 }
 
-fn wrong_headers(key: &str, names: &[String], mistakes: &mut Vec<Mistake>) {
+/// What is wrong with the names of headers that pages may send or, if they `read` them, find in answers.
+fn wrong_headers(key: &str, names: &[String], read: bool, mistakes: &mut Vec<Mistake>) {
     for (index, name) in names.iter().enumerate() {
-        // The Fetch standard, section 3.3.4: where cookies are allowed, it is the name of a header.
-        if name == "*" || name.parse::<HeaderName>().is_err() {
-            mistakes.push(Mistake::in_key(
-                &format!("{key}[{index}]"),
-                format_args!("{name:?} is not the name of a header"),
+        let (problem, remedy) = match name.parse::<HeaderName>() {
+            Ok(plain) if read && plain == SET_COOKIE => (
+                "browsers let no page read it (the Fetch standard, section 2.2.6)",
+                "Remove it.",
+            ),
+            Ok(plain) if !read && !cors::is_usual(plain.as_str()) && headers::is_ours(plain.as_str().as_bytes()) => (
+                "no service would get it from a client",
+                "Remove it, or choose another name.",
+            ),
+            // The Fetch standard, section 3.3.4: where cookies are allowed, that is a name like others.
+            Ok(_) if name != "*" => continue,
+            _ => (
+                "is not the name of a header",
                 "Write the names of all that are meant, as in [\"x-tenant\"].",
-            ));
-        }
+            ),
+        };
+        let problem = format_args!("{name:?}: {problem}");
+        mistakes.push(Mistake::in_key(&format!("{key}[{index}]"), problem, remedy));
     }
 }
 
@@ -342,12 +353,12 @@ impl RouteConfig {
         }
         let origins = self.cors_origins.as_deref().unwrap_or_default();
         wrong_origins(&format!("{key}.cors_origins"), origins, mistakes);
-        for (field, names) in [
-            ("cors_headers", &self.cors_headers),
-            ("cors_exposed_headers", &self.cors_exposed_headers),
+        for (field, names, read) in [
+            ("cors_headers", &self.cors_headers, false),
+            ("cors_exposed_headers", &self.cors_exposed_headers, true),
         ] {
             let names = names.as_deref().unwrap_or_default();
-            wrong_headers(&format!("{key}.{field}"), names, mistakes);
+            wrong_headers(&format!("{key}.{field}"), names, read, mistakes);
         }
     }
 }
@@ -483,7 +494,7 @@ pub(crate) mod tests {
               {"path": "/e", "upstream": "home", "methods": "get,post"},
               {"path": "/e", "upstream": "home", "methods": ["POST", "GET"]},
               {"path": "/f", "upstream": "home", "cors_origins": ["http://a", "http://a/"],
-               "cors_headers": ["x-a", "x a"], "cors_exposed_headers": "*",
+               "cors_headers": ["x-a", "x a", "X_User_Id", "If-Match"], "cors_exposed_headers": "*,x-b,Set-Cookie",
                "request_headers": {"set": {"x-user-id": "7"}}, "response_headers": {"remove": ["connection"]}}]"#,
         );
         config.cors_origins = ["*", "http://localhost:3000/", "localhost", "http://x:80"]
@@ -524,7 +535,9 @@ pub(crate) mod tests {
                 "gateway.routes[7].response_headers.remove",
                 "gateway.routes[7].cors_origins[1]",
                 "gateway.routes[7].cors_headers[1]",
+                "gateway.routes[7].cors_headers[2]",
                 "gateway.routes[7].cors_exposed_headers[0]",
+                "gateway.routes[7].cors_exposed_headers[2]",
                 "gateway.upstreams.identity",
             ]
         );

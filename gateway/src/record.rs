@@ -255,7 +255,8 @@ pub(crate) struct Watched {
     left: u64,
     sent: u64,
     broken: bool,
-    /// Whether all of the answer was sent.
+    /// Whether all of the answer was handed over to be sent: over HTTP/1.1 to the system, over HTTP/2 to the library, which may
+    /// hold some of it still.
     is_whole: bool,
     status: u16,
     record: Rc<Record>,
@@ -271,8 +272,8 @@ impl Watched {
         self.size
     }
 
-    /// Notes that the last `length` bytes which it gave were not sent. Where some of them say how long pieces are, it counts as
-    /// if fewer bytes were sent than were.
+    /// Notes that of the message which it is a part of, `length` bytes were not sent. Where not all of them are of the body, it
+    /// counts as if fewer of that were sent than were.
     pub(crate) fn keeps(&mut self, length: usize) {
         self.sent = self.sent.saturating_sub(length as u64);
     }

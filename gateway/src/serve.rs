@@ -79,7 +79,7 @@ impl Worker {
         self.gateway.present.connection()
     }
 
-    /// No further requests are taken from connections that there are.
+    /// From now on every answer is the last one on its connection.
     pub(crate) fn stop(&self) {
         self.stopping.set(true);
     }

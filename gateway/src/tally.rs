@@ -28,7 +28,7 @@ pub(crate) struct Tally {
     took: Times,
     upstream_took: Times,
     limited: Count,
-    /// All others, by the place of the method and by status. Nobody else takes the lock but whoever scrapes.
+    /// All others, by the place of the method and by [`label`]. Nobody else takes the lock but whoever scrapes.
     others: Mutex<BTreeMap<(usize, u16), u64>>,
     route: Arc<str>,
 }
@@ -49,7 +49,7 @@ impl Tally {
     pub(crate) fn answered(&self, method: Option<&Method>, status: StatusCode) {
         match (method.map_or(OTHER, index), status.as_u16()) {
             USUAL => self.usual.add(1),
-            other => *self.others().entry(other).or_default() += 1,
+            (method, _) => *self.others().entry((method, label(status))).or_default() += 1,
         }
     }
 
@@ -113,7 +113,7 @@ impl Total {
         for ((method, status), count) in answers {
             if count > 0 {
                 metrics::counter!("http_requests_total", "role" => "gateway", "route" => route.to_owned(),
-                    "method" => METHODS[method], "status" => status.to_string())
+                    "method" => METHODS[method], "status" => shown(status))
                 .absolute(count);
             }
         }
@@ -177,6 +177,22 @@ impl Ledger {
         total.parts.push(Arc::clone(&tally));
         routes.insert(name, Arc::clone(&tally));
         tally
+    }
+}
+
+/// What an answer is counted by: its status or, if that is one which nobody has registered, and of which a service may have
+/// very many, the first digit.
+fn label(status: StatusCode) -> u16 {
+    let number = status.as_u16();
+    status.canonical_reason().map_or(number / 100, |_| number)
+}
+
+/// The same, for people.
+fn shown(label: u16) -> String {
+    if label < 10 {
+        format!("{label}xx")
+    } else {
+        label.to_string()
     }
 }
 
@@ -310,7 +326,7 @@ mod tests {
             let took = "http_request_duration_seconds_";
             for line in [
                 format!(r#"http_requests_total{{role="gateway",route="/again",method="GET",status="200"}} {times}"#),
-                format!(r#"http_requests_total{{role="gateway",route="/again",method="PUT",status="999"}} {times}"#),
+                format!(r#"http_requests_total{{role="gateway",route="/again",method="PUT",status="9xx"}} {times}"#),
                 format!(r#"rate_limited_total{{route="/again"}} {times}"#),
                 format!(r#"{took}bucket{{role="gateway",route="/again",le="0.0025"}} 0"#),
                 format!(r#"{took}bucket{{role="gateway",route="/again",le="0.005"}} {times}"#),

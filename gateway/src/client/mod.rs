@@ -124,8 +124,9 @@ pub(crate) async fn attend(worker: Rc<Worker>, stream: Stream, peer: Option<Sock
         give_way().await;
         let sent = client.serve(&worker, worker.begin(request, began)).await;
         match sent {
-            Sent::Persists if !worker.is_stopping() => connection.waits(),
-            Sent::Persists | Sent::Whole => break client.linger(usize::MAX).await,
+            // What was promised is kept, whatever has been decided meanwhile: a request may be on its way.
+            Sent::Persists => connection.waits(),
+            Sent::Whole => break client.linger(usize::MAX).await,
             // Whoever spoke that protocol has heard the client out.
             Sent::Switched => break client.linger(0).await,
             Sent::Torn => break client.tear(),

@@ -29,7 +29,7 @@ pub(crate) trait Body {
     /// The next piece; `None` is the end. Of a body with a length there are neither more nor fewer bytes than that.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>>;
 
-    /// Notes that all of the message was sent.
+    /// Notes that all of the message was handed over to be sent.
     fn was_sent(&mut self) {}
 
     /// Takes back the last piece, which nobody got. Only of what is not joined.

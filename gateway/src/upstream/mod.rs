@@ -90,9 +90,6 @@ impl Upstream {
             origin: before.map_or_else(clock::instant, |before| before.origin),
             retired: OnceLock::new(),
         });
-        if let Some(before) = before {
-            upstream.breaker.take_over(&before.breaker);
-        }
         upstream.enlist(&known, complete, before);
         if has_names {
             tokio::spawn(resolve::keep_up(Arc::downgrade(&upstream), resolver));
@@ -124,8 +121,7 @@ impl Upstream {
     /// Takes over the addresses that each site has now; `None` for a site about which nothing new is known. A target that
     /// stays keeps what is known about it, and a new one takes over what the upstream `before` knows.
     fn enlist(self: &Arc<Self>, addresses: &[Option<Vec<SocketAddr>>], complete: bool, before: Option<&Self>) {
-        let heritage = before.map(|before| before.roster.borrow().targets.clone());
-        let heritage = heritage.unwrap_or_default();
+        let heritage = before.map(|before| (before, before.roster.borrow().targets.clone()));
         let most = MAX_TARGETS / self.sites.len().max(1);
         let (mut new, mut gone) = (Vec::new(), Vec::new());
         self.roster.send_if_modified(|roster| {
@@ -140,9 +136,7 @@ impl Upstream {
                     let known = old.clone().find(|target| target.address == *address);
                     let target = known.map_or_else(|| Target::new(*address, index, site), Arc::clone);
                     if known.is_none() {
-                        if let Some(before) = heritage.iter().find(|before| before.is_like(&target)) {
-                            target.take_over(before, self.config.health.is_some());
-                        }
+                        self.inherit(&target, heritage.as_ref());
                         new.push(Arc::clone(&target));
                     }
                     roster.targets.push(target);
@@ -165,7 +159,26 @@ impl Upstream {
         }
     }
 
-    /// Milliseconds since it was started.
+    /// Takes over what the upstream before, with its targets, knows of one that is the same as `target`.
+    fn inherit(&self, target: &Target, heritage: Option<&(&Self, Vec<Arc<Target>>)>) {
+        let Some((before, targets)) = heritage else { return };
+        if let Some(same) = targets.iter().find(|known| known.is_like(target)) {
+            self.breaker.take_over(&before.breaker);
+            target.breaker.take_over(&same.breaker);
+            // Of other checks nobody knows what they will say.
+            if self.question().is_some() && self.question() == before.question() {
+                target.health.take_over(&same.health);
+            }
+        }
+    }
+
+    /// What checks ask of targets, and how long the answer may take, if there are checks.
+    fn question(&self) -> Option<(&str, Duration)> {
+        let health = self.config.health.as_ref()?;
+        Some((&health.path, health.timeout))
+    }
+
+    /// Milliseconds by the clock that it shares with those it took the place of.
     fn now(&self) -> u64 {
         u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
     }

@@ -93,15 +93,6 @@ impl Target {
         })
     }
 
-    /// Takes over what is known of `before`, which is the same in an upstream that this one's replaces; what checks have said
-    /// of it only if there are any still, to say that it is better.
-    pub(super) fn take_over(&self, before: &Self, is_checked: bool) {
-        self.breaker.take_over(&before.breaker);
-        if is_checked {
-            self.health.take_over(&before.health);
-        }
-    }
-
     /// Whether it is asked for the same, at the same address.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         (self.address, &self.host, &self.base) == (other.address, &other.host, &other.base)

@@ -72,6 +72,48 @@ async fn an_answer_under_way_when_the_gateway_stops_comes_whole_and_is_the_last(
 }
 
 #[actix_web::test]
+async fn a_request_that_follows_an_answer_which_promised_to_take_one_is_answered_although_the_gateway_stops() {
+    let (app, service) = with_odd_service().await;
+    let request = b"GET /odd HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut client = connect(&app, request).await;
+    let (mut stream, _) = service.accept().await.unwrap();
+    read_head(&mut stream).await;
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234")
+        .await
+        .unwrap();
+    until(&mut client, "01234").await;
+    let ask = b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut other = connect(&app, ask).await;
+    let mut answer = until(&mut other, "}").await;
+    let stopping = tokio::spawn(app.running.stop());
+    let asking = async {
+        while !answer.contains("\r\nconnection: close\r\n") {
+            other.write_all(ask).await.unwrap();
+            answer = until(&mut other, "}").await;
+        }
+    };
+    let asked = tokio::time::timeout(PATIENCE, asking);
+    asked.await.expect("answers are the last ones");
+    drop(other);
+    client.write_all(request).await.unwrap();
+    stream.write_all(b"56789").await.unwrap();
+    read_head(&mut stream).await;
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlast")
+        .await
+        .unwrap();
+    let rest = rest(&mut client).await;
+    assert!(rest.starts_with("56789HTTP/1.1 200 OK\r\n"), "{rest}");
+    assert!(
+        rest.contains("\r\nconnection: close\r\n") && rest.ends_with("last"),
+        "{rest}"
+    );
+    drop(client);
+    stopping.await.unwrap();
+}
+
+#[actix_web::test]
 async fn connections_that_wait_for_a_request_do_not_hold_up_a_stop() {
     let pair = Pair::new();
     let files = Files::of(&pair);

@@ -1,7 +1,8 @@
 //! A token service that counts what it is asked, and whose keys a test chooses.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use actix_web::web::{self, Bytes, Data};
 use actix_web::{App, HttpResponse, HttpServer};
@@ -81,6 +82,8 @@ pub(crate) struct State {
     /// Answers of the key set endpoint that may go out.
     pub(crate) may_answer: Semaphore,
     pub(crate) key_fetches: AtomicUsize,
+    /// Whether the feed says nothing any more.
+    pub(crate) is_silent: AtomicBool,
     pub(crate) token_fetches: AtomicUsize,
 }
 
@@ -98,6 +101,7 @@ impl Issuer {
             may_answer: Semaphore::new(Semaphore::MAX_PERMITS),
             key,
             key_fetches: AtomicUsize::new(0),
+            is_silent: AtomicBool::new(false),
             token_fetches: AtomicUsize::new(0),
         });
         let data = Data::from(Arc::clone(&state));
@@ -116,11 +120,25 @@ impl Issuer {
 
     /// Somebody who follows it, and knows everything by now.
     pub(crate) async fn follower(&self) -> Follower {
+        self.follower_with(VerifierConfig::new(ISSUER, AUDIENCE)).await
+    }
+
+    /// The same, who goes by news no longer than `max_staleness`.
+    pub(crate) async fn impatient(&self, max_staleness: Duration) -> Follower {
+        let config = VerifierConfig::new(ISSUER, AUDIENCE);
+        self.follower_with(VerifierConfig {
+            max_staleness,
+            ..config
+        })
+        .await
+    }
+
+    async fn follower_with(&self, verifier: VerifierConfig) -> Follower {
         let config = FollowerConfig {
             token_url: self.url.clone(),
             client_id: "tests".to_owned(),
             client_secret: "secret".into(),
-            verifier: VerifierConfig::new(ISSUER, AUDIENCE),
+            verifier,
         };
         let follower = Follower::start(config, Clock::system()).unwrap();
         follower.synced().await;
@@ -147,9 +165,12 @@ async fn jwks(state: Data<State>) -> HttpResponse {
 async fn feed(state: Data<State>) -> HttpResponse {
     let keys = json!({"type": "keys", "jwks": {"keys": [state.key.jwk()]}});
     let heartbeat = json!({"type": "heartbeat", "cursor": "1"});
-    let beats = futures_util::stream::unfold((), |()| async {
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        Some((format!("{}\n", json!({"type": "heartbeat", "cursor": "1"})), ()))
+    let beats = futures_util::stream::unfold(state, |state| async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if state.is_silent.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+        Some((format!("{}\n", json!({"type": "heartbeat", "cursor": "1"})), state))
     });
     let lines = futures_util::stream::iter([format!("{keys}\n{heartbeat}\n")]).chain(beats);
     HttpResponse::Ok().streaming(lines.map(|line| Ok::<_, actix_web::Error>(Bytes::from(line))))

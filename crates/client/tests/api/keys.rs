@@ -1,9 +1,10 @@
 //! A key that is not known: asked for once, whoever and however many show tokens of it.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_util::future::join_all;
-use portcullis_client::TokenError;
+use portcullis_client::{TokenError, TokenType};
 
 use crate::issuer::{Issuer, Key};
 
@@ -71,4 +72,26 @@ async fn while_the_key_set_cannot_be_fetched_nobody_is_told_that_a_key_does_not_
     }
     assert!(verifier.user(&issuer.state.key.user("", &[])).await.is_ok());
     assert_eq!(issuer.state.key_fetches.load(Ordering::SeqCst), 1, "once in a while");
+}
+
+#[tokio::test]
+async fn news_that_grow_old_while_a_key_is_fetched_are_old() {
+    let issuer = Issuer::start();
+    let follower = issuer.impatient(Duration::from_secs(1)).await;
+    let (verifier, next) = (follower.verifier(), Key::new("next"));
+    *issuer.state.published.lock().unwrap() = Some(vec![issuer.state.key.jwk(), next.jwk()]);
+    issuer.state.may_answer.forget_permits(usize::MAX);
+    issuer.state.is_silent.store(true, Ordering::SeqCst);
+    let token = next.user("", &[]);
+    let fetching = verifier.user(&token);
+    let meanwhile = async {
+        while issuer.state.key_fetches.load(Ordering::SeqCst) == 0 || !verifier.is_stale() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        issuer.state.may_answer.add_permits(1);
+    };
+    let (refused, ()) = tokio::join!(fetching, meanwhile);
+    assert_eq!(refused.err(), Some(TokenError::Stale));
+    let by_itself = verifier.verify(&token, TokenType::Access).await;
+    assert!(by_itself.is_ok(), "the token is good");
 }
