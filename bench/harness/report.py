@@ -90,6 +90,9 @@ def goals(results):
             measured = [number(ratio(found[name], found[PLAIN], 'usual_p99'), 2) if name in found
                         else 'does not reach that rate' for name in ours]
             rows.append([words, '≤ 1.0', *measured])
+            # What the host did in the worst hundredth of these half seconds is in it, too.
+            measured = [number(ratio(found[name], found[PLAIN], 'p99'), 2) if name in found else '' for name in ours]
+            rows.append([words.replace('usual p99', 'plain p99', 1), '', *measured])
     rows.append(['memory at idle, MB', f'< {IDLE_MEMORY / 1e6:.0f}',
                  *(number(results['starts'][name]['memory'] / 1e6) for name in ours)])
     if flat := results.get('flat'):

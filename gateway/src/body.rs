@@ -309,15 +309,23 @@ impl ResponseBody {
         self.size
     }
 
+    /// Whether it was ended, and with it the connection to the upstream: whatever that says from now on is for nobody.
+    pub(crate) fn look(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_ended = self
+            .ended
+            .as_mut()
+            .is_some_and(|ended| ended.as_mut().poll(cx).is_ready());
+        if is_ended {
+            self.ended = Some(Box::pin(std::future::ready(())));
+            self.lease = None;
+        }
+        is_ended
+    }
+
     /// The next piece; `None` is the end.
     pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ResponseBodyError>>> {
         let body = self;
-        if let Some(ended) = &mut body.ended
-            && ended.as_mut().poll(cx).is_ready()
-        {
-            // Whatever the upstream says from now on is for nobody.
-            body.ended = Some(Box::pin(std::future::ready(())));
-            body.lease = None;
+        if body.look(cx) {
             return Poll::Ready(None);
         }
         let Some(lease) = &mut body.lease else {

@@ -145,7 +145,9 @@ pub(crate) fn preflight(request: &Request, state: &State) -> Option<HttpResponse
     let rules = state.cors_for(request);
     let is_allowed = rules.may_read(request).filter(|_| {
         let mut wanted = received.all("access-control-request-headers");
-        METHODS.split(", ").any(|known| known.as_bytes() == method) && wanted.all(|names| rules.may_send(names))
+        // HEAD is always safe (the Fetch standard, section 2.2.1), and never listed.
+        let mut known = METHODS.split(", ").chain(["HEAD"]);
+        known.any(|known| known.as_bytes() == method) && wanted.all(|names| rules.may_send(names))
     });
     if let Some(origin) = is_allowed {
         answer

@@ -195,9 +195,10 @@ impl Passage<'_> {
             (Sending::TooLarge, _) => Failed::For(ProxyError::TooLarge(self.route.body_limit)),
             (Sending::Broken, _) => Failed::For(ProxyError::ClientBroke),
             (_, Some(body)) => Failed::Unsent(body, error),
+            (_, None) if matches!(error, Broken::Io(_) | Broken::Closed) => Failed::Broken(error),
             // Whoever says that will say it again.
             (_, None) if matches!(error, Broken::Framing) => Failed::For(ProxyError::BadAnswer),
-            (_, None) => Failed::Broken(error),
+            (_, None) => Failed::For(ProxyError::Upstream(error)),
         }
     }
 

@@ -310,6 +310,12 @@ impl http1::Body for Watched {
         Poll::Ready(piece)
     }
 
+    fn look(&mut self, cx: &mut Context<'_>) {
+        if let Content::Upstream(body) = &mut self.body {
+            body.look(cx);
+        }
+    }
+
     fn was_sent(&mut self) {
         self.is_whole = true;
     }

@@ -27,10 +27,11 @@ use crate::tunnel::Handshake;
 use crate::web_app::WebApp;
 use crate::{admission, cookie, cors, headers, path, policy};
 
-/// How much of a body that is refused is read and thrown away, so that a client that is still sending hears the answer.
-const DRAIN: usize = 32 * 1024 * 1024;
-/// And for how long, at most.
-const DRAIN_TIME: Duration = Duration::from_secs(5);
+/// How much of a body that is refused is read and thrown away before the answer, so that its connection can be kept; what is
+/// larger is known to be after it was answered, and with that the connection ends.
+const DRAIN: u64 = 2 * 1024 * 1024;
+/// How long its next piece may take to come.
+const DRAIN_PAUSE: Duration = Duration::from_millis(50);
 
 /// What all workers share.
 pub(crate) struct Gateway {
@@ -119,8 +120,10 @@ impl Worker {
     async fn serve(&self, payload: &mut Payload, record: &Rc<Record>) -> Result<Answer, Problem> {
         let unanswered = Unanswered::new(record);
         let outcome = self.answer(payload, record).await;
-        // Whoever said that it expects to hear something first is ready to hear this first.
-        if outcome.is_err() && record.request.has_body() && !record.request.expects {
+        // Whoever said that it expects to hear something first is ready to hear this first; over HTTP/2 everybody is.
+        let request = &record.request;
+        let is_small = request.has_body() && request.body_length().is_none_or(|length| length <= DRAIN);
+        if outcome.is_err() && is_small && !request.expects && payload.client().is_some() {
             drain(payload).await;
         }
         unanswered.answered();
@@ -256,14 +259,11 @@ fn finish(record: Rc<Record>, mut answer: Answer) -> Answer<Watched> {
 }
 
 async fn drain(payload: &mut Payload) {
-    let read = async {
-        let mut read = 0;
-        while let Some(Ok(piece)) = payload.next().await {
-            read += piece.len();
-            if read > DRAIN {
-                break;
-            }
+    let mut left = DRAIN;
+    while let Ok(Some(Ok(piece))) = tokio::time::timeout(DRAIN_PAUSE, payload.next()).await {
+        match left.checked_sub(piece.len() as u64) {
+            Some(rest) => left = rest,
+            None => break,
         }
-    };
-    let _ = tokio::time::timeout(DRAIN_TIME, read).await;
+    }
 }

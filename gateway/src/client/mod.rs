@@ -396,7 +396,8 @@ impl Client {
     }
 
     /// Says that nothing more comes, and lets the client hear it: what it goes on to send, of which `most` bytes are read and
-    /// thrown away, would otherwise have the system take back the end of the answer (RFC 9112 section 9.6).
+    /// thrown away, would otherwise have the system take back the end of the answer (RFC 9112 section 9.6). Not if it pauses
+    /// for as long as [`LINGER`], or goes on for ever.
     async fn linger(&self, most: usize) {
         let ending = async {
             poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)).await?;
@@ -407,14 +408,14 @@ impl Client {
             };
             let mut lingered = 0;
             while lingered < most {
-                match poll_fn(read).await? {
+                match tokio::time::timeout(LINGER, poll_fn(read)).await?? {
                     0 => break,
                     length => lingered += length,
                 }
             }
             io::Result::Ok(())
         };
-        let _ = tokio::time::timeout(LINGER, ending).await;
+        let _ = tokio::time::timeout(3 * LINGER, ending).await;
     }
 
     /// Has the connection end as broken ones do: there is no other way to say that an answer that ends with it is not whole.

@@ -1,5 +1,6 @@
 //! The body of a request, by whatever protocol it comes.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -17,8 +18,8 @@ pub(crate) enum Payload {
     Nothing,
     /// Over HTTP/1.1, behind the request that is so manieth.
     First(Rc<Client>, u64),
-    /// Over HTTP/2.
-    Second(RecvStream),
+    /// Over HTTP/2; and whether somebody has asked for it.
+    Second(RecvStream, Rc<Cell<bool>>),
 }
 
 /// The client broke off, or what it sent cannot be read.
@@ -35,7 +36,7 @@ impl Payload {
     pub(crate) fn client(&self) -> Option<&Rc<Client>> {
         match self {
             Self::First(client, _) => Some(client),
-            Self::Nothing | Self::Second(_) => None,
+            Self::Nothing | Self::Second(..) => None,
         }
     }
 }
@@ -47,7 +48,8 @@ impl Stream for Payload {
         match self.get_mut() {
             Self::Nothing => Poll::Ready(None),
             Self::First(client, turn) => client.poll_body(cx, *turn),
-            Self::Second(body) => {
+            Self::Second(body, is_wanted) => {
+                is_wanted.set(true);
                 let piece = ready!(body.poll_data(cx)).map(|piece| piece.map_err(|_| BrokenOff));
                 if let Some(Ok(piece)) = &piece {
                     // The client may send as much again. Whoever has reset the stream need not hear of it.

@@ -180,6 +180,7 @@ impl Request {
             fields.push(b"cookie", &cookies.join(&b"; "[..]));
         }
         let length = fields.get("content-length").and_then(number);
+        let expects = fields.all("expect").any(expects);
         Some(Self {
             method: Method::from_bytes(head.method.as_str().as_bytes()).ok()?,
             target,
@@ -194,7 +195,7 @@ impl Request {
             is_secure: true,
             version: Version::HTTP_2,
             wants: Wants::Another,
-            expects: false,
+            expects,
         })
     }
 
@@ -216,8 +217,7 @@ impl Request {
                     }
                 }
                 b"expect" if self.version == Version::HTTP_11 => {
-                    let mut expectations = value.split(|byte| *byte == b',');
-                    self.expects |= expectations.any(|one| one.trim_ascii().eq_ignore_ascii_case(b"100-continue"));
+                    self.expects |= expects(value);
                 }
                 _ => {}
             }
@@ -377,6 +377,12 @@ impl Target {
             origin,
         }
     }
+}
+
+/// Whether the client waits for a word before it sends the body, by a field of this value (RFC 9110 section 10.1.1).
+fn expects(value: &[u8]) -> bool {
+    let mut expectations = value.split(|byte| *byte == b',');
+    expectations.any(|one| one.trim_ascii().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// Whether these have all that browsers send, and nothing that could end a target, or what it is quoted in, for a reader.

@@ -29,6 +29,11 @@ pub(crate) trait Body {
     /// The next piece; `None` is the end. Of a body with a length there are neither more nor fewer bytes than that.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>>;
 
+    /// Looks whether nothing more is to come of it, although nobody has room for more.
+    fn look(&mut self, cx: &mut Context<'_>) {
+        let _ = cx;
+    }
+
     /// Notes that all of the message was handed over to be sent.
     fn was_sent(&mut self) {}
 
@@ -201,7 +206,13 @@ impl<B: Body> Outgoing<B> {
                 }
             }
             while !self.is_empty() {
-                ready!(self.poll_write(cx, stream)).map_err(Stop::Io)?;
+                let Poll::Ready(written) = self.poll_write(cx, stream) else {
+                    if let Some(body) = &mut self.body {
+                        body.look(cx);
+                    }
+                    return Poll::Pending;
+                };
+                written.map_err(Stop::Io)?;
             }
             if let Some(end) = self.end {
                 // What came before it broke is written.

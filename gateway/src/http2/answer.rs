@@ -67,7 +67,7 @@ impl Streams {
             };
             while !piece.is_empty() {
                 let length = piece.len();
-                let Some(room) = self.room(&mut stream, length).await else {
+                let Some(room) = self.room(&mut stream, &mut body, length).await else {
                     return body.keeps(length);
                 };
                 let part = piece.split_to(room.min(length));
@@ -84,11 +84,15 @@ impl Streams {
 
     /// Waits until the client takes some of the next `length` bytes of an answer, and says how much. An answer of which it takes
     /// none for too long is given up; when it takes nothing of anything it has asked for, so is its connection.
-    async fn room(&self, stream: &mut SendStream<Bytes>, length: usize) -> Option<usize> {
+    async fn room(&self, stream: &mut SendStream<Bytes>, body: &mut Watched, length: usize) -> Option<usize> {
         stream.reserve_capacity(length.min(AHEAD));
         if stream.capacity() == 0 {
             let waiting = Waiting::begin(&self.waiting);
-            let Ok(room) = timeout(self.patience, poll_fn(|cx| stream.poll_capacity(cx))).await else {
+            let waiting_for_room = poll_fn(|cx| {
+                body.look(cx);
+                stream.poll_capacity(cx)
+            });
+            let Ok(room) = timeout(self.patience, waiting_for_room).await else {
                 metrics::counter!("http2_answers_given_up_total").increment(1);
                 if self.waiting == self.open && self.moved_at.get().elapsed() > self.patience {
                     self.cut();

@@ -206,8 +206,10 @@ impl Streams {
         } else {
             None
         };
+        let is_wanted = Rc::new(Cell::new(false));
+        let mut expects = request.expects && request.has_body();
         let payload = if request.has_body() {
-            Payload::Second(body)
+            Payload::Second(body, Rc::clone(&is_wanted))
         } else {
             Payload::Nothing
         };
@@ -217,7 +219,15 @@ impl Streams {
                 let mut answer = pin!(serve(&self.worker, record, payload));
                 let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
                     Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-                    Poll::Pending => respond.poll_reset(cx).map(Err),
+                    Poll::Pending => {
+                        if is_wanted.get() && std::mem::take(&mut expects) {
+                            let mut go_on = http::Response::new(());
+                            *go_on.status_mut() = http::StatusCode::CONTINUE;
+                            // Whoever has left need not hear it.
+                            let _ = respond.send_informational(go_on);
+                        }
+                        respond.poll_reset(cx).map(Err)
+                    }
                 });
                 answered.await
             }

@@ -13,6 +13,8 @@ use super::target::Address;
 
 /// How often names are looked up.
 const EVERY: Duration = Duration::from_secs(5);
+/// How long that may take.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How soon again after one could not be.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -42,7 +44,10 @@ impl Resolver {
     async fn addresses(&self, address: &Address) -> io::Result<Vec<SocketAddr>> {
         let mut addresses = match address {
             Address::Known(address) => vec![*address],
-            Address::Named(name, port) => (self.look_up)(name.clone(), *port).await?,
+            Address::Named(name, port) => {
+                let looking = (self.look_up)(name.clone(), *port);
+                tokio::time::timeout(PATIENCE, looking).await??
+            }
         };
         addresses.sort_unstable();
         addresses.dedup();

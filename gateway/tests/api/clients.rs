@@ -193,6 +193,30 @@ async fn a_body_that_nobody_needs_is_not_waited_for() {
 }
 
 #[actix_web::test]
+async fn nor_is_one_whose_request_is_refused() {
+    let pair = Pair::new();
+    let files = Files::of(&pair);
+    let app = tls::spawn(&files, |_| {}).await;
+    let started = clock::instant();
+    for length in [10, 1_000_000_000] {
+        let mut client = tls::connect(&app, &[&pair], "http/1.1").await.unwrap();
+        let head = format!("POST /home HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n01234");
+        client.write_all(head.as_bytes()).await.unwrap();
+        let answer = until(&mut client, "}").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 401 ") || length > 10 && answer.starts_with("HTTP/1.1 413 "),
+            "{answer}"
+        );
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    }
+    let (mut sender, _second) = tls::speak(&app, &pair).await;
+    let (answer, _body) = sender.send_request(tls::post(&app, "/home"), false).unwrap();
+    let answer = tokio::time::timeout(PATIENCE, answer).await.expect("it is answered");
+    assert_eq!(answer.unwrap().status(), 401);
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+#[actix_web::test]
 async fn a_client_that_leaves_behind_its_upload_takes_a_silent_answer_with_it() {
     let (app, service) = with_odd_service().await;
     let head = b"POST /odd HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n01234";

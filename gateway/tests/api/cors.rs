@@ -61,6 +61,32 @@ async fn a_preflight_is_answered_on_any_path_without_asking_anyone() {
 }
 
 #[actix_web::test]
+async fn a_preflight_for_head_is_allowed_as_one_for_get() {
+    let app = spawn().await;
+    for (method, is_allowed) in [
+        ("HEAD", true),
+        ("GET", true),
+        ("PATCH", true),
+        ("TRACE", false),
+        ("head", false),
+    ] {
+        let request = app.request(Method::OPTIONS, "/home").header("origin", ORIGIN);
+        let request = request.header("access-control-request-method", method);
+        let answer = request
+            .header("access-control-request-headers", "authorization")
+            .send()
+            .await
+            .unwrap();
+        let allowed = answer.headers().get("access-control-allow-origin");
+        assert_eq!(
+            (answer.status().as_u16(), allowed.is_some()),
+            (200, is_allowed),
+            "{method}"
+        );
+    }
+}
+
+#[actix_web::test]
 async fn a_refused_preflight_is_200_and_permits_nothing() {
     let app = spawn().await;
     for (origin, headers) in [

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::rt;
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, poll_fn};
 use h2::client::SendRequest;
 use serde_json::json;
 use service_kit::clock;
@@ -411,4 +411,30 @@ async fn an_answer_that_waits_for_its_client_takes_no_other_with_it() {
     let mut body = patient.await.unwrap().into_body();
     assert_eq!(body.data().await.unwrap().unwrap(), "hi");
     sending.await.unwrap();
+}
+
+#[actix_web::test]
+async fn a_request_that_expects_to_go_on_is_told_so_once_its_body_is_wanted_and_not_when_it_is_refused() {
+    let pair = Pair::new();
+    let files = Files::of(&pair);
+    let app = tls::spawn(&files, |_| {}).await;
+    let (mut sender, _second) = tls::speak(&app, &pair).await;
+    let mut told = Vec::new();
+    for (path, status) in [("/open", 200), ("/home", 401)] {
+        let mut request = tls::post(&app, path);
+        request.headers_mut().insert("expect", "100-continue".parse().unwrap());
+        let (mut answer, mut body) = sender.send_request(request, false).unwrap();
+        let asking = async {
+            let word = poll_fn(|cx| answer.poll_informational(cx)).await;
+            let word = word.map(|word| word.unwrap().status().as_u16());
+            if word.is_some() {
+                body.send_data(Bytes::from_static(b"hello"), true).unwrap();
+            }
+            let answer = answer.await.unwrap();
+            assert_eq!(answer.status(), status, "{path}");
+            word
+        };
+        told.push(tokio::time::timeout(PATIENCE, asking).await.expect("it is answered"));
+    }
+    assert_eq!(told, [Some(100), None]);
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use portcullis_client::wire::Reason;
+use portcullis_gateway::Config;
 use reqwest::{Method, Response};
 use serde_json::json;
 use service_kit::clock;
@@ -14,9 +15,17 @@ use crate::helpers::{PATIENCE, TestApp, listener, odd, read_head, route, spawn_w
 
 /// A service that answers everything with a head, and then with whatever the test says to all of them.
 async fn spawn_stream(head: &'static str) -> (TestApp, mpsc::UnboundedReceiver<TcpStream>) {
+    spawn_stream_with(head, |_| {}).await
+}
+
+async fn spawn_stream_with(
+    head: &'static str,
+    change: impl FnOnce(&mut Config),
+) -> (TestApp, mpsc::UnboundedReceiver<TcpStream>) {
     let service = listener().await;
     let address = service.local_addr().unwrap();
     let app = spawn_with(|config| {
+        change(config);
         odd(config, address, "");
         config.routes.push(route(r#"{"path": "/mine", "upstream": "odd"}"#));
     })
@@ -166,24 +175,30 @@ async fn a_stream_that_nobody_had_to_show_a_token_for_ends_when_the_gateway_stop
 }
 
 #[actix_web::test]
-async fn a_stream_ends_when_its_token_expires_and_so_does_its_connection_for_an_old_client() {
+async fn a_stream_ends_within_250_ms_of_when_its_token_expires_and_so_does_its_connection_for_an_old_client() {
     let (app, mut connections) = spawn_stream(EVENTS).await;
     let now = service_kit::Clock::system().now().as_second();
-    let token = app.issuer.token_with(|claims| claims["exp"] = json!(now + 2));
-    let mut client = TcpStream::connect(app.address).await.unwrap();
-    let head = format!("GET /mine HTTP/1.0\r\nAuthorization: Bearer {token}\r\n\r\n");
-    client.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    tokio::time::timeout(PATIENCE, client.read_to_string(&mut answer))
-        .await
-        .expect("it ends")
-        .unwrap();
-    assert!(answer.ends_with("\r\n\r\ndata: 1\n\n"), "{answer}");
-    until_closed(&mut connections.recv().await.unwrap()).await;
-    let late = service_kit::Clock::system().now().as_millisecond() - (now + 2) * 1000;
-    println!("expired to ended: {late} ms");
-    // And not when somebody looks the next time, which may be 15 s later.
-    assert!((0..5000).contains(&late));
+    let mut clients = Vec::new();
+    for seconds in 2..5 {
+        let token = app.issuer.token_with(|claims| claims["exp"] = json!(now + seconds));
+        let mut client = TcpStream::connect(app.address).await.unwrap();
+        let head = format!("GET /mine HTTP/1.0\r\nAuthorization: Bearer {token}\r\n\r\n");
+        client.write_all(head.as_bytes()).await.unwrap();
+        clients.push((client, connections.recv().await.unwrap(), now + seconds));
+    }
+    let mut late = Vec::new();
+    for (client, service, expires) in &mut clients {
+        let mut answer = String::new();
+        let reading = tokio::time::timeout(PATIENCE, client.read_to_string(&mut answer));
+        reading.await.expect("it ends").unwrap();
+        assert!(answer.ends_with("\r\n\r\ndata: 1\n\n"), "{answer}");
+        until_closed(service).await;
+        late.push(service_kit::Clock::system().now().as_millisecond() - *expires * 1000);
+    }
+    println!("expired to ended: {late:?} ms");
+    assert!(late.iter().all(|late| *late >= 0), "{late:?}");
+    // A busy machine may be slow now and then, but not each time.
+    assert!(late.iter().any(|late| *late < 250), "{late:?}");
 }
 
 #[actix_web::test]
@@ -224,4 +239,22 @@ async fn a_stream_that_is_quiet_for_long_ends_in_order_and_a_route_may_allow_for
         .filter(|line| line.starts_with("upstream_ejections_total") && line.contains("\"quiet\""))
         .count();
     assert_eq!(ejected, 0, "quiet is no failure");
+}
+
+#[actix_web::test]
+async fn a_stream_of_whoever_does_not_read_it_ends_for_its_service_all_the_same() {
+    // Nobody is given up for not reading.
+    let forever = |config: &mut Config| config.body_timeout = Duration::from_hours(1);
+    let (app, mut connections) = spawn_stream_with(EVENTS, forever).await;
+    let _client = listen(&app, "/mine", "mine").await;
+    let mut service = connections.recv().await.unwrap();
+    // Until nothing more is taken.
+    let chunk = [b"10000\r\n", &vec![b'x'; 0x10000][..], b"\r\n"].concat();
+    while tokio::time::timeout(Duration::from_millis(500), service.write_all(&chunk))
+        .await
+        .is_ok()
+    {}
+    app.issuer.revoke_session("mine", Reason::LoggedOut);
+    let ending = async { while service.write_all(&chunk).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, ending).await.expect("it ends");
 }

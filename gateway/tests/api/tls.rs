@@ -391,6 +391,12 @@ pub(crate) fn get(app: &TestApp, path: &str) -> tokio_tungstenite::tungstenite::
         .unwrap()
 }
 
+pub(crate) fn post(app: &TestApp, path: &str) -> tokio_tungstenite::tungstenite::http::Request<()> {
+    let mut request = get(app, path);
+    *request.method_mut() = tokio_tungstenite::tungstenite::http::Method::POST;
+    request
+}
+
 /// An upstream that takes connections and never answers, and how many it got.
 async fn silent() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
     let upstream = listener().await;

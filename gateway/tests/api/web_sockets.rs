@@ -587,20 +587,27 @@ async fn a_revocation_closes_the_web_sockets_of_its_session_within_250_ms_with_4
 }
 
 #[actix_web::test]
-async fn a_web_socket_ends_when_its_token_expires() {
+async fn a_web_socket_ends_within_250_ms_of_when_its_token_expires() {
     let (app, _echo) = spawn_echo().await;
     let now = service_kit::Clock::system().now().as_second();
-    let token = app.issuer.token_with(|claims| claims["exp"] = json!(now + 2));
-    let (mut socket, _) = open(&app, "/ws", &[("authorization", &format!("Bearer {token}"))])
-        .await
-        .unwrap();
-    echoes(&mut socket, Message::text("hello")).await;
-    assert_eq!(next(&mut socket).await.unwrap().unwrap(), closed(4401, "token expired"));
-    let late = service_kit::Clock::system().now().as_millisecond() - (now + 2) * 1000;
-    println!("expired to closed: {late} ms");
-    // And not when somebody looks the next time, which may be 15 s later.
-    assert!((0..5000).contains(&late));
-    assert!(next(&mut socket).await.is_none());
+    let mut sockets = Vec::new();
+    for seconds in 2..5 {
+        let token = app.issuer.token_with(|claims| claims["exp"] = json!(now + seconds));
+        let authorization = format!("Bearer {token}");
+        let (mut socket, _) = open(&app, "/ws", &[("authorization", &authorization)]).await.unwrap();
+        echoes(&mut socket, Message::text("hello")).await;
+        sockets.push((socket, now + seconds));
+    }
+    let mut late = Vec::new();
+    for (socket, expires) in &mut sockets {
+        assert_eq!(next(socket).await.unwrap().unwrap(), closed(4401, "token expired"));
+        late.push(service_kit::Clock::system().now().as_millisecond() - *expires * 1000);
+        assert!(next(socket).await.is_none());
+    }
+    println!("expired to closed: {late:?} ms");
+    assert!(late.iter().all(|late| *late >= 0), "{late:?}");
+    // A busy machine may be slow now and then, but not each time.
+    assert!(late.iter().any(|late| *late < 250), "{late:?}");
 }
 
 #[actix_web::test]

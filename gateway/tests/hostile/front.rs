@@ -149,7 +149,11 @@ impl Front {
             stream.flush().await.unwrap();
             while let Some((kind, number, payload)) = next(&mut stream).await {
                 match (kind, number) {
-                    (HEADERS, 1) => return Outcome::Answer(status(&payload)),
+                    (HEADERS, 1) => match status(&payload) {
+                        // It may go on, and does.
+                        100 => {}
+                        status => return Outcome::Answer(status),
+                    },
                     (RST_STREAM, 1) | (GOAWAY, _) => return Outcome::Ended,
                     _ => {}
                 }

@@ -37,7 +37,7 @@ mod target;
 mod vector;
 
 /// How many vectors there are at least, in both directions.
-const VECTORS: usize = 200;
+const VECTORS: usize = 700;
 
 #[test]
 fn there_are_vectors_enough() {
