@@ -27,11 +27,13 @@ use crate::tunnel::Handshake;
 use crate::web_app::WebApp;
 use crate::{admission, cookie, cors, headers, path, policy};
 
-/// How much of a body that is refused is read and thrown away before the answer, so that its connection can be kept; what is
-/// larger is known to be after it was answered, and with that the connection ends.
+/// How much of a body that is refused is read and thrown away before the answer, so that its connection can be kept. A larger
+/// one is answered at once, and its connection ends with that.
 const DRAIN: u64 = 2 * 1024 * 1024;
-/// How long its next piece may take to come.
+/// How long the next piece of it may take to come.
 const DRAIN_PAUSE: Duration = Duration::from_millis(50);
+/// And all of it.
+const DRAIN_TIME: Duration = Duration::from_millis(500);
 
 /// What all workers share.
 pub(crate) struct Gateway {
@@ -259,11 +261,14 @@ fn finish(record: Rc<Record>, mut answer: Answer) -> Answer<Watched> {
 }
 
 async fn drain(payload: &mut Payload) {
-    let mut left = DRAIN;
-    while let Ok(Some(Ok(piece))) = tokio::time::timeout(DRAIN_PAUSE, payload.next()).await {
-        match left.checked_sub(piece.len() as u64) {
-            Some(rest) => left = rest,
-            None => break,
+    let read = async {
+        let mut left = DRAIN;
+        while let Ok(Some(Ok(piece))) = tokio::time::timeout(DRAIN_PAUSE, payload.next()).await {
+            match left.checked_sub(piece.len() as u64) {
+                Some(rest) => left = rest,
+                None => break,
+            }
         }
-    }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIME, read).await;
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use actix_web::rt;
 use service_kit::clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -214,6 +215,24 @@ async fn nor_is_one_whose_request_is_refused() {
     let answer = tokio::time::timeout(PATIENCE, answer).await.expect("it is answered");
     assert_eq!(answer.unwrap().status(), 401);
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
+#[actix_web::test]
+async fn nor_does_one_that_comes_byte_by_byte_put_off_its_refusal() {
+    let app = spawn().await;
+    let head = b"POST /home HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n";
+    let client = connect(&app, head).await;
+    let (mut reading, mut writing) = client.into_split();
+    let trickling = rt::spawn(async move {
+        while writing.write_all(b"x").await.is_ok() {
+            rt::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    let started = clock::instant();
+    let answer = until(&mut reading, "}").await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    trickling.abort();
 }
 
 #[actix_web::test]
