@@ -65,7 +65,8 @@ async fn without_identity_everything_but_accounts_goes_on() {
     let mut portcullis = spawn_with(|_| {}).await;
     let client = portcullis.client.clone();
     let user = client.register("ada").await;
-    portcullis.kill(Role::Identity).await;
+    // In order: a connection that is cut off just as a request goes out over it is 502.
+    portcullis.stop(Role::Identity).await;
     client.try_login("ada").await.expect(503, json!({}));
     client.home(&user.access).await.expect(200, json!({}));
     client.refresh(&user.refresh).await.expect(200, json!({}));
