@@ -57,7 +57,8 @@ use serve::Gateway;
 use state::State;
 use web_app::WebApp;
 
-/// How long a client whose request was answered early may go on sending before its connection is cut.
+/// How long a client that was told that its connection ends may pause before it is cut: over HTTP/1.1 while it goes on sending,
+/// for three times as long at most.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Starts the gateway. Returns once it listens; until the follower has heard from the token service, routes that need a

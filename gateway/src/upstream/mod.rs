@@ -10,6 +10,7 @@ mod report;
 mod resolve;
 mod target;
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -52,8 +53,15 @@ pub(crate) struct Upstream {
 #[derive(Debug)]
 struct Roster {
     targets: Vec<Arc<Target>>,
-    /// Whether every name was looked up, successfully or not.
-    complete: bool,
+    /// The places of the sites whose names were not looked up yet, successfully or not.
+    unknown: BTreeSet<usize>,
+}
+
+impl Roster {
+    /// Whether all is known that can be at the moment.
+    fn is_complete(&self) -> bool {
+        self.unknown.is_empty()
+    }
 }
 
 impl Upstream {
@@ -74,25 +82,32 @@ impl Upstream {
         resolver: Resolver,
     ) -> anyhow::Result<Arc<Self>> {
         let sites: Vec<Site> = config.targets.iter().map(Site::new).collect::<anyhow::Result<_>>()?;
-        let has_names = sites.iter().any(|site| site.known().is_none());
-        let known = |site: &Site| site.known().or_else(|| before?.addresses_of(site));
-        let known: Vec<_> = sites.iter().map(known).collect();
-        let complete = known.iter().all(Option::is_some);
         let upstream = Arc::new(Self {
             name: name.to_owned(),
             config: config.clone(),
-            sites,
             roster: watch::Sender::new(Roster {
                 targets: Vec::new(),
-                complete,
+                unknown: (0..sites.len()).collect(),
             }),
+            sites,
             breaker: Breaker::new(config.max_failures, SHORTEST, LONGEST),
             origin: before.map_or_else(clock::instant, |before| before.origin),
             retired: OnceLock::new(),
         });
-        upstream.enlist(&known, complete, before);
-        if has_names {
-            tokio::spawn(resolve::keep_up(Arc::downgrade(&upstream), resolver));
+        let resolver = Arc::new(resolver);
+        for (place, site) in upstream.sites.iter().enumerate() {
+            if let Address::Known(address) = site.address {
+                upstream.enlist(place, Some(&[address]), before);
+                continue;
+            }
+            if let Some(known) = before.and_then(|before| before.addresses_of(site)) {
+                upstream.enlist(place, Some(&known), before);
+            }
+            tokio::spawn(resolve::keep_up(
+                Arc::downgrade(&upstream),
+                place,
+                Arc::clone(&resolver),
+            ));
         }
         tokio::spawn(report::report(Arc::downgrade(&upstream)));
         Ok(upstream)
@@ -111,40 +126,35 @@ impl Upstream {
 
     /// The addresses that `site` has, if it is one of ours and that is known.
     fn addresses_of(&self, site: &Site) -> Option<Vec<SocketAddr>> {
-        let place = self.sites.iter().position(|ours| ours.leads_where(site))?;
+        let place = self.sites.iter().position(|ours| ours.name() == site.name())?;
         let roster = self.roster.borrow();
         let targets = roster.targets.iter().filter(|target| target.site == place);
         let addresses: Vec<_> = targets.map(|target| target.address).collect();
         (!addresses.is_empty()).then_some(addresses)
     }
 
-    /// Takes over the addresses that each site has now; `None` for a site about which nothing new is known. A target that
-    /// stays keeps what is known about it, and a new one takes over what the upstream `before` knows.
-    fn enlist(self: &Arc<Self>, addresses: &[Option<Vec<SocketAddr>>], complete: bool, before: Option<&Self>) {
+    /// Takes over the addresses that the site at `place` has now: those of before, with `None`. A target that stays keeps what
+    /// is known about it, and a new one takes over what the upstream `before` knows.
+    fn enlist(self: &Arc<Self>, place: usize, addresses: Option<&[SocketAddr]>, before: Option<&Self>) {
         let heritage = before.map(|before| (before, before.roster.borrow().targets.clone()));
-        let most = MAX_TARGETS / self.sites.len().max(1);
+        let site = &self.sites[place];
+        let most = MAX_TARGETS / self.sites.len();
         let (mut new, mut gone) = (Vec::new(), Vec::new());
         self.roster.send_if_modified(|roster| {
-            let before = std::mem::take(&mut roster.targets);
-            for (index, (site, addresses)) in self.sites.iter().zip(addresses).enumerate() {
-                let old = before.iter().filter(|target| target.site == index);
-                let Some(addresses) = addresses else {
-                    roster.targets.extend(old.map(Arc::clone));
-                    continue;
-                };
-                for address in addresses.iter().take(most) {
-                    let known = old.clone().find(|target| target.address == *address);
-                    let target = known.map_or_else(|| Target::new(*address, index, site), Arc::clone);
-                    if known.is_none() {
-                        self.inherit(&target, heritage.as_ref());
-                        new.push(Arc::clone(&target));
-                    }
-                    roster.targets.push(target);
+            let completed = roster.unknown.remove(&place) && roster.is_complete();
+            let Some(addresses) = addresses else { return completed };
+            let of_site = |target: &mut Arc<Target>| target.site == place;
+            gone.extend(roster.targets.extract_if(.., of_site));
+            for address in addresses.iter().take(most) {
+                let known = gone.iter().position(|target| target.address == *address);
+                let target = known.map_or_else(|| Target::new(*address, place, site), |known| gone.swap_remove(known));
+                if known.is_none() {
+                    self.inherit(&target, heritage.as_ref());
+                    new.push(Arc::clone(&target));
                 }
+                roster.targets.push(target);
             }
-            let left = |old: &&Arc<Target>| !roster.targets.iter().any(|target| Arc::ptr_eq(target, old));
-            gone.extend(before.iter().filter(left).map(Arc::clone));
-            let completed = complete && !std::mem::replace(&mut roster.complete, complete);
+            roster.targets.sort_by_key(|target| target.site);
             completed || !new.is_empty() || !gone.is_empty()
         });
         for target in gone {
@@ -229,19 +239,11 @@ impl Upstream {
 }
 
 impl Site {
-    /// Whether it is looked up under the same name as `other`.
-    fn leads_where(&self, other: &Self) -> bool {
-        match (&self.address, &other.address) {
-            (Address::Named(ours, port), Address::Named(other, others)) => (ours, port) == (other, others),
-            _ => false,
-        }
-    }
-
-    /// Its address, unless that has to be looked up.
-    fn known(&self) -> Option<Vec<SocketAddr>> {
+    /// The name that has to be looked up for its addresses, if it is none itself, and their port.
+    fn name(&self) -> Option<(&str, u16)> {
         match &self.address {
-            Address::Known(address) => Some(vec![*address]),
-            Address::Named(..) => None,
+            Address::Named(name, port) => Some((name, *port)),
+            Address::Known(_) => None,
         }
     }
 }

@@ -253,7 +253,7 @@ impl Pool {
         })
     }
 
-    /// The targets that a request may be brought to. Waits for the names to be looked up for the first time.
+    /// The targets that a request may be brought to. Waits until a name was found, or none for the first time.
     ///
     /// # Errors
     /// When the upstream failed too often, or has no target.
@@ -265,7 +265,8 @@ impl Pool {
             return Ok(slots);
         }
         let mut roster = self.upstream.roster.subscribe();
-        let _ = tokio::time::timeout(self.connect_timeout, roster.wait_for(|roster| roster.complete)).await;
+        let is_settled = |roster: &Roster| roster.is_complete() || !roster.targets.is_empty();
+        let _ = tokio::time::timeout(self.connect_timeout, roster.wait_for(is_settled)).await;
         let slots = self.slots();
         if slots.is_empty() {
             return Err(self.upstream.nobody(false));

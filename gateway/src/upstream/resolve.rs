@@ -1,21 +1,18 @@
-//! Keeping up with the addresses that names lead to.
+//! Keeping up with the addresses that names lead to, with each by itself: a slow name holds up no other.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 
 use super::Upstream;
 use super::health::jittered;
-use super::target::Address;
 
-/// How often names are looked up.
+/// How long after it was looked up a name is looked up again.
 const EVERY: Duration = Duration::from_secs(5);
-/// How long that may take.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// How soon again after one could not be.
+/// And after it could not be.
 const AGAIN: Duration = Duration::from_secs(1);
 
 type LookUp = dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync;
@@ -40,15 +37,10 @@ impl Resolver {
         }
     }
 
-    /// The addresses of `address`, in an order of their own: at least one.
-    async fn addresses(&self, address: &Address) -> io::Result<Vec<SocketAddr>> {
-        let mut addresses = match address {
-            Address::Known(address) => vec![*address],
-            Address::Named(name, port) => {
-                let looking = (self.look_up)(name.clone(), *port);
-                tokio::time::timeout(PATIENCE, looking).await??
-            }
-        };
+    /// The addresses of `name`, in an order of their own: at least one. It is the system that gives up (resolv.conf(5)): a first
+    /// name server that is silent costs it five seconds each time, and whoever did not wait for the second would know nothing.
+    async fn addresses(&self, name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let mut addresses = (self.look_up)(name, port).await?;
         addresses.sort_unstable();
         addresses.dedup();
         if addresses.is_empty() {
@@ -58,27 +50,34 @@ impl Resolver {
     }
 }
 
-/// Looks up the names of `upstream` from time to time until nobody has it any more. While a name cannot be looked up, its
-/// last addresses stay.
-pub(super) async fn keep_up(upstream: Weak<Upstream>, resolver: Resolver) {
+/// Looks up the name of the site of `upstream` at `place` from time to time until nobody has the upstream any more. While it
+/// cannot be looked up, its last addresses stay.
+pub(super) async fn keep_up(upstream: Weak<Upstream>, place: usize, resolver: Arc<Resolver>) {
     let mut failing = false;
-    while let Some(strong) = Upstream::alive(&upstream) {
-        let looking = strong.sites.iter().map(|site| resolver.addresses(&site.address));
-        let found = join_all(looking).await;
-        let error = found
-            .iter()
-            .zip(&strong.sites)
-            .find_map(|(found, site)| Some((found.as_ref().err()?, site)));
-        let (name, failed) = (strong.name.as_str(), error.is_some());
-        match error {
-            Some((error, site)) if !failing => {
-                log::warn!(upstream = name, target = site.label.as_str(), cause:% = error; "the name of a target cannot be looked up");
+    loop {
+        let Some(strong) = Upstream::alive(&upstream) else {
+            return;
+        };
+        let Some((name, port)) = strong.sites[place].name() else {
+            return;
+        };
+        let looking = resolver.addresses(name.to_owned(), port);
+        // For as long as that takes.
+        drop(strong);
+        let found = looking.await;
+        let Some(strong) = Upstream::alive(&upstream) else {
+            return;
+        };
+        let (name, target) = (strong.name.as_str(), strong.sites[place].label.as_str());
+        match &found {
+            Err(error) if !failing => {
+                log::warn!(upstream = name, target, cause:% = error; "the name of a target cannot be looked up");
             }
-            None if failing => log::info!(upstream = name; "all names of an upstream can be looked up again"),
+            Ok(_) if failing => log::info!(upstream = name, target; "the name of a target can be looked up again"),
             _ => {}
         }
-        failing = failed;
-        strong.enlist(&found.into_iter().map(Result::ok).collect::<Vec<_>>(), true, None);
+        failing = found.is_err();
+        strong.enlist(place, found.ok().as_deref(), None);
         drop(strong);
         let pause = if failing { resolver.again } else { resolver.every };
         tokio::time::sleep(jittered(pause)).await;
@@ -92,6 +91,7 @@ pub(super) mod tests {
 
     use url::Url;
 
+    use super::super::Pool;
     use super::super::target::Target;
     use super::*;
     use crate::config;
@@ -138,14 +138,19 @@ pub(super) mod tests {
                 names.asked.fetch_add(1, Ordering::SeqCst);
                 Box::pin(async move { found.ok_or_else(|| io::Error::other("nobody knows")) })
             };
-            let resolver = Resolver {
-                look_up: Box::new(look_up),
-                every: Duration::from_millis(5),
-                again: Duration::from_millis(5),
-            };
-            let target = Url::parse("http://moving.test").unwrap();
-            Upstream::start_with("moving", &config::Upstream::of(vec![target]), before, resolver).unwrap()
+            upstream(&["http://moving.test"], before, Box::new(look_up))
         }
+    }
+
+    /// The upstream of these targets, whose names `look_up` finds.
+    fn upstream(targets: &[&str], before: Option<&Upstream>, look_up: Box<LookUp>) -> Arc<Upstream> {
+        let resolver = Resolver {
+            look_up,
+            every: Duration::from_millis(5),
+            again: Duration::from_millis(5),
+        };
+        let targets = targets.iter().map(|target| Url::parse(target).unwrap()).collect();
+        Upstream::start_with("moving", &config::Upstream::of(targets), before, resolver).unwrap()
     }
 
     fn address(text: &str) -> SocketAddr {
@@ -155,7 +160,7 @@ pub(super) mod tests {
     async fn become_(upstream: &Upstream, addresses: &[SocketAddr]) -> Vec<Arc<Target>> {
         let mut roster = upstream.roster.subscribe();
         let so = |roster: &super::super::Roster| {
-            roster.complete
+            roster.is_complete()
                 && roster
                     .targets
                     .iter()
@@ -220,6 +225,43 @@ pub(super) mod tests {
         assert!(!roster.has_changed().unwrap());
         names.lead_to(&[two]);
         become_(&upstream, &[two]).await;
+    }
+
+    #[tokio::test]
+    async fn a_slow_name_holds_up_no_other_and_its_answer_is_taken_whenever_it_comes() {
+        let (quick, slow) = (address("127.0.0.1:80"), address("127.0.0.2:80"));
+        let asked = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
+        let may_answer = Arc::new(tokio::sync::Semaphore::new(0));
+        let (counted, answer) = (Arc::clone(&asked), Arc::clone(&may_answer));
+        let look_up = move |name: String, _| -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+            let is_slow = name == "slow.test";
+            counted[usize::from(is_slow)].fetch_add(1, Ordering::SeqCst);
+            let answer = Arc::clone(&answer);
+            Box::pin(async move {
+                if !is_slow {
+                    return Ok(vec![quick]);
+                }
+                let _permit = answer.acquire().await.unwrap();
+                Ok(vec![slow])
+            })
+        };
+        let targets = ["http://slow.test", "http://quick.test"];
+        let upstream = upstream(&targets, None, Box::new(look_up));
+        let pool = Pool::new(Arc::clone(&upstream), Duration::from_hours(1), Duration::from_secs(1));
+        let entering = tokio::time::timeout(Duration::from_secs(20), pool.enter());
+        let slots = entering.await.expect("nobody waits for the slow one").unwrap();
+        assert_eq!(slots.len(), 1);
+        let again = async {
+            while asked[0].load(Ordering::SeqCst) < 3 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), again)
+            .await
+            .expect("the quick one is looked up again");
+        assert_eq!(asked[1].load(Ordering::SeqCst), 1, "of look-ups that wait there is one");
+        may_answer.add_permits(1);
+        become_(&upstream, &[slow, quick]).await;
     }
 
     #[tokio::test]

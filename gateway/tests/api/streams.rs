@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis_client::wire::Reason;
 use portcullis_gateway::Config;
-use reqwest::{Method, Response};
+use reqwest::{Method, Response, Version};
 use serde_json::json;
 use service_kit::clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use crate::helpers::{PATIENCE, TestApp, listener, odd, read_head, route, spawn_with};
+use crate::tls::{self, Files, Pair};
 
 /// A service that answers everything with a head, and then with whatever the test says to all of them.
 async fn spawn_stream(head: &'static str) -> (TestApp, mpsc::UnboundedReceiver<TcpStream>) {
@@ -179,12 +180,13 @@ async fn a_stream_ends_within_250_ms_of_when_its_token_expires_and_so_does_its_c
     let (app, mut connections) = spawn_stream(EVENTS).await;
     let now = service_kit::Clock::system().now().as_second();
     let mut clients = Vec::new();
-    for seconds in 2..5 {
+    for seconds in 3..6 {
         let token = app.issuer.token_with(|claims| claims["exp"] = json!(now + seconds));
         let mut client = TcpStream::connect(app.address).await.unwrap();
         let head = format!("GET /mine HTTP/1.0\r\nAuthorization: Bearer {token}\r\n\r\n");
         client.write_all(head.as_bytes()).await.unwrap();
-        clients.push((client, connections.recv().await.unwrap(), now + seconds));
+        let connection = tokio::time::timeout(PATIENCE, connections.recv()).await;
+        clients.push((client, connection.expect("it is let in").unwrap(), now + seconds));
     }
     let mut late = Vec::new();
     for (client, service, expires) in &mut clients {
@@ -243,18 +245,31 @@ async fn a_stream_that_is_quiet_for_long_ends_in_order_and_a_route_may_allow_for
 
 #[actix_web::test]
 async fn a_stream_of_whoever_does_not_read_it_ends_for_its_service_all_the_same() {
-    // Nobody is given up for not reading.
-    let forever = |config: &mut Config| config.body_timeout = Duration::from_hours(1);
-    let (app, mut connections) = spawn_stream_with(EVENTS, forever).await;
-    let _client = listen(&app, "/mine", "mine").await;
-    let mut service = connections.recv().await.unwrap();
-    // Until nothing more is taken.
-    let chunk = [b"10000\r\n", &vec![b'x'; 0x10000][..], b"\r\n"].concat();
-    while tokio::time::timeout(Duration::from_millis(500), service.write_all(&chunk))
-        .await
-        .is_ok()
-    {}
-    app.issuer.revoke_session("mine", Reason::LoggedOut);
-    let ending = async { while service.write_all(&chunk).await.is_ok() {} };
-    tokio::time::timeout(PATIENCE, ending).await.expect("it ends");
+    let pair = Pair::new();
+    let files = Files::of(&pair);
+    for (second, version) in [(false, Version::HTTP_11), (true, Version::HTTP_2)] {
+        let (app, mut connections) = spawn_stream_with(EVENTS, |config| {
+            config.tls = Some(files.tls());
+            // Nobody is given up for not reading.
+            config.body_timeout = Duration::from_hours(1);
+        })
+        .await;
+        let client = tls::client(
+            &app,
+            &pair,
+            |builder| if second { builder } else { builder.http1_only() },
+        );
+        let request = client.get(tls::url(&app, "/mine"));
+        let unread = request.bearer_auth(app.issuer.token("7", "mine")).send().await.unwrap();
+        assert_eq!((unread.status().as_u16(), unread.version()), (200, version));
+        let mut service = connections.recv().await.unwrap();
+        // Until nothing more is taken.
+        let chunk = [b"10000\r\n", &vec![b'x'; 0x10000][..], b"\r\n"].concat();
+        while let Ok(written) = tokio::time::timeout(Duration::from_millis(500), service.write_all(&chunk)).await {
+            written.expect("it goes on");
+        }
+        app.issuer.revoke_session("mine", Reason::LoggedOut);
+        let ending = async { while service.write_all(&chunk).await.is_ok() {} };
+        tokio::time::timeout(PATIENCE, ending).await.expect("it ends");
+    }
 }

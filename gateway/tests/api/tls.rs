@@ -69,7 +69,7 @@ impl Files {
         self.0.path().join(name)
     }
 
-    fn tls(&self) -> Tls {
+    pub(crate) fn tls(&self) -> Tls {
         Tls {
             certificate: self.path("certificate.pem"),
             key: self.path("key.pem"),

@@ -181,9 +181,9 @@ async fn an_upstream_that_fails_again_and_again_is_left_alone_until_one_request_
     .await;
 }
 
-#[actix_web::test]
-async fn an_upstream_in_trouble_does_not_get_many_times_its_load() {
-    let asked = Arc::new(AtomicUsize::new(0));
+/// Two targets that say this to every request, and hang up; and how many they got.
+async fn two_that_say(words: &'static str) -> (Vec<SocketAddr>, Arc<AtomicUsize>) {
+    let asked = Arc::<AtomicUsize>::default();
     let mut targets = Vec::new();
     for _ in 0..2 {
         let odd_one = listener().await;
@@ -193,9 +193,26 @@ async fn an_upstream_in_trouble_does_not_get_many_times_its_load() {
             while let Ok((mut stream, _)) = odd_one.accept().await {
                 read_head(&mut stream).await;
                 asked.fetch_add(1, Ordering::SeqCst);
+                stream.write_all(words.as_bytes()).await.unwrap();
             }
         });
     }
+    (targets, asked)
+}
+
+#[actix_web::test]
+async fn what_speaks_no_http_is_not_asked_once_more_as_what_breaks_off_is() {
+    for (says, sent) in [("garbage\r\n\r\n", 1), ("", 2)] {
+        let (targets, asked) = two_that_say(says).await;
+        let app = spawn_with(|config| odd(config, "odd", &targets, |_| {})).await;
+        assert_eq!(ask(&app).await.0, 502);
+        assert_eq!(asked.load(Ordering::SeqCst), sent, "{says:?}");
+    }
+}
+
+#[actix_web::test]
+async fn an_upstream_in_trouble_does_not_get_many_times_its_load() {
+    let (targets, asked) = two_that_say("").await;
     let app = spawn_with(|config| odd(config, "troubled", &targets, |upstream| upstream.max_failures = 0)).await;
     for _ in 0..400 {
         assert_eq!(ask(&app).await.0, 502);

@@ -1,5 +1,7 @@
 //! `portcullis up`, and one role alone.
 
+use std::time::Duration;
+
 use anyhow::bail;
 use portcullis_gateway::AccessLog;
 use service_kit::config::Mistake;
@@ -9,6 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::config::Missing;
 use crate::reload::{Reload, Source};
 use crate::role::{self, All, Role};
+
+/// How long threads that are blocked may hold up the end when all else has ended.
+const LAST: Duration = Duration::from_secs(1);
 
 /// Everything in one process, until it is told to stop.
 pub(super) async fn up(source: Source, clock: Clock) -> anyhow::Result<()> {
@@ -38,6 +43,7 @@ pub(super) async fn up(source: Source, clock: Clock) -> anyhow::Result<()> {
         () = all.stop() => {}
         () = stop.wait() => log::warn!("told to stop twice: stopping at once"),
     }
+    end_soon();
     Ok(())
 }
 
@@ -60,7 +66,18 @@ pub(super) async fn one(role: Role, source: Source, clock: Clock) -> anyhow::Res
         () = running.stop() => {}
         () = stop.wait() => log::warn!("told to stop twice: stopping at once"),
     }
+    end_soon();
     Ok(())
+}
+
+/// Has this process end although something may block a thread, a file system or a name server that is silent: it is given
+/// [`LAST`]. Databases are closed in that time, or found as after a crash.
+#[expect(clippy::disallowed_methods, reason = "there is nothing left to wait for")]
+fn end_soon() {
+    std::thread::spawn(|| {
+        std::thread::sleep(LAST);
+        std::process::exit(0)
+    });
 }
 
 /// What a supervisor sends to every process alike must not end one that has nothing to reload.

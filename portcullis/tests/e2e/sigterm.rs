@@ -1,11 +1,13 @@
 //! What SIGTERM does to the requests that are under way, and to those that are about to be sent: the real binary.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use service_kit::clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -167,4 +169,26 @@ async fn requests_of_http_2_that_are_under_way_at_sigterm_are_answered() {
     let ended = tokio::time::timeout(PATIENCE, connection).await;
     ended.expect("its connection ends, too").unwrap().unwrap();
     assert!(setting.running.ended().await, "and the process, in order");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_to_its_end_does_not_hold_up_the_process() {
+    let mut running = Running::gateway("").await;
+    let file = running.directory.path().join("portcullis.toml");
+    std::fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    running.hang_up();
+    // There is nobody to write to before somebody reads.
+    let opening = async {
+        loop {
+            match pipe::OpenOptions::new().open_sender(&file) {
+                Ok(sender) => return sender,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    let opened = tokio::time::timeout(PATIENCE, opening).await;
+    let _silent = opened.expect("it is read");
+    running.terminate();
+    assert!(running.ended().await);
 }
