@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
-use service_kit::config::list;
+use service_kit::config::{list, word};
 use url::Url;
 
 use crate::header_rules::HeaderRules;
@@ -39,6 +39,7 @@ pub struct Config {
     /// The directory of the built web app; empty: none is served. Where none has been built, a page says how.
     pub web_root: PathBuf,
     /// Whether, and in which form, each request is logged in a line.
+    #[serde(deserialize_with = "word")]
     pub access_log: AccessLog,
     /// Addresses and networks of proxies in front of us, whose `X-Forwarded-*` and `Forwarded` are believed.
     #[serde(deserialize_with = "networks")]
@@ -129,6 +130,7 @@ impl By {
 #[serde(deny_unknown_fields)]
 pub struct RateLimit {
     /// Whose requests are counted together.
+    #[serde(deserialize_with = "word")]
     pub by: By,
     /// How many are allowed in the long run.
     pub requests: u32,
@@ -253,7 +255,7 @@ pub struct RouteConfig {
     /// The name of the upstream.
     pub upstream: String,
     /// Who gets through.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     pub auth: Auth,
     /// Scopes that the token must have, all of them.
     #[serde(default, deserialize_with = "list")]
@@ -262,7 +264,7 @@ pub struct RouteConfig {
     #[serde(default, deserialize_with = "list")]
     pub roles: Vec<String>,
     /// What happens when revocations are not known to be fresh.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     pub stale: Stale,
     /// How many requests are allowed; empty: any number.
     #[serde(default)]
@@ -387,7 +389,11 @@ fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Url>, D::Error
     list(deserializer)?
         .iter()
         .map(|text| {
-            Url::parse(text).map_err(|error| serde::de::Error::custom(format!("{text:?} is not a URL: {error}")))
+            Url::parse(text).map_err(|error| {
+                serde::de::Error::custom(format!(
+                    "{text:?} is not a URL ({error}); write it as in \"http://127.0.0.1:8003\""
+                ))
+            })
         })
         .collect()
 }

@@ -202,12 +202,9 @@ impl Reload {
 
 fn unreadable(error: &anyhow::Error) -> Mistake {
     match error.downcast_ref::<Mistake>() {
-        Some(mistake) => Mistake {
-            place: mistake.place.clone(),
-            problem: mistake.problem.clone(),
-            remedy: mistake.remedy.clone(),
-        },
+        Some(mistake) => mistake.clone(),
         None => Mistake {
+            file: None,
             place: "configuration".to_owned(),
             problem: format!("{error:#}"),
             remedy: "Make what it needs readable for this user.".to_owned(),

@@ -5,16 +5,18 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use config::{Config, ConfigError, Environment, File, FileFormat};
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, IntoDeserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
 /// What is wrong with a configuration: where, which key, and what to do about it.
-#[derive(Debug, thiserror::Error)]
-#[error("{place}: {problem}\n  {remedy}")]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}{place}: {problem}\n  {remedy}", .file.as_ref().map(|file| format!("{file}: ")).unwrap_or_default())]
 pub struct Mistake {
-    /// The file, variable or section that the mistake is in.
+    /// The file that the key was read from, where that is known.
+    pub file: Option<String>,
+    /// The key (dotted, as in `gateway.listen`); else the variable or the file that the mistake is in.
     pub place: String,
-    /// What is wrong there, naming the key.
+    /// What is wrong there.
     pub problem: String,
     /// What to change.
     pub remedy: String,
@@ -24,6 +26,7 @@ impl Mistake {
     /// A mistake in `key` (dotted, as in `gateway.listen`), found after all layers were joined.
     pub fn in_key(key: &str, problem: impl fmt::Display, remedy: impl Into<String>) -> Self {
         Self {
+            file: None,
             place: key.to_owned(),
             problem: problem.to_string(),
             remedy: remedy.into(),
@@ -88,6 +91,7 @@ impl Layers {
         let mut layers = Config::builder().add_source(File::from_str(defaults, FileFormat::Toml));
         if let Some(path) = file {
             let text = std::fs::read_to_string(path).map_err(|error| Mistake {
+                file: None,
                 place: path.display().to_string(),
                 problem: format!("cannot be read: {error}"),
                 remedy:
@@ -148,27 +152,53 @@ fn differing(key: &str, one: &Value, other: &Value, keys: &mut Vec<String>) {
     }
 }
 
+/// The mistake, in the layer that it was made in: a variable that names the key in question, else the operator's file.
 fn mistake(error: &ConfigError, file: Option<&Path>, variables: &HashMap<String, String>) -> Mistake {
+    let (key, problem) = key_and_problem(error);
+    let named = |variable: &&String| {
+        let named = variable.trim_start_matches(PREFIX).replace("__", ".").to_lowercase();
+        let last = named.rsplit('.').next().unwrap_or(&named);
+        key.as_ref() == Some(&named) || problem.contains(&format!("unknown field `{last}`"))
+    };
+    let file = file.map(|file| file.display().to_string());
+    let (file, place) = match (variables.keys().find(named), key) {
+        (Some(variable), _) => (None, variable.clone()),
+        (None, Some(key)) => (file, key),
+        (None, None) => (None, file.unwrap_or_else(|| "configuration".to_owned())),
+    };
     Mistake {
-        place: place(error, file, variables),
-        problem: error.to_string(),
+        file,
+        place,
+        problem,
         remedy: "Every key, with its meaning and default, is listed by `portcullis defaults`.".to_owned(),
     }
 }
 
-/// The layer that a mistake was made in: a variable that names the key in question, else the operator's file.
-fn place(error: &ConfigError, file: Option<&Path>, variables: &HashMap<String, String>) -> String {
-    let said = error.to_string();
-    let named = |variable: &&String| {
-        let key = variable.trim_start_matches(PREFIX).replace("__", ".").to_lowercase();
-        let last = key.rsplit('.').next().unwrap_or(&key);
-        said.contains(&format!("`{key}`")) || said.contains(&format!("unknown field `{last}`"))
-    };
-    match (variables.keys().find(named), file) {
-        (Some(variable), _) => variable.clone(),
-        (None, Some(file)) => file.display().to_string(),
-        (None, None) => "configuration".to_owned(),
+/// The key (dotted) that `error` is about, if it is about one, and what is wrong with it.
+fn key_and_problem(error: &ConfigError) -> (Option<String>, String) {
+    match error {
+        ConfigError::NotFound(key) => (Some(dotted(key)), "is missing".to_owned()),
+        ConfigError::Type {
+            unexpected,
+            expected,
+            key,
+            ..
+        } => (
+            key.as_deref().map(dotted),
+            format!("is of the wrong kind: {unexpected}, expected {expected}"),
+        ),
+        ConfigError::At { error, key, .. } => (key.as_deref().map(dotted), error.to_string()),
+        other => (None, other.to_string()),
     }
+}
+
+/// `key` with a dot after each index too: the library writes `routes[0]path`.
+fn dotted(key: &str) -> String {
+    key.replace(']', "].")
+        .replace("].[", "][")
+        .replace("..", ".")
+        .trim_end_matches('.')
+        .to_owned()
 }
 
 /// Checks the syntax by itself, since the joined layers no longer know lines.
@@ -178,6 +208,7 @@ fn toml_syntax(text: &str, path: &Path) -> Result<(), Mistake> {
         .parse(Some(&path.display().to_string()), text)
         .map(drop)
         .map_err(|error| Mistake {
+            file: None,
             place: path.display().to_string(),
             problem: format!("is not TOML: {error}"),
             remedy: "Mend the line; strings need quotes, tables are [name].".to_owned(),
@@ -194,6 +225,7 @@ fn with_files_read(
             Some(key) => match std::fs::read_to_string(&value) {
                 Ok(text) => Ok((key.to_owned(), text.trim_end_matches(['\r', '\n']).to_owned())),
                 Err(error) => Err(Mistake {
+                    file: None,
                     problem: format!("the file {value} cannot be read: {error}"),
                     remedy: "Name a file that exists and that this user may read.".to_owned(),
                     place: name,
@@ -201,6 +233,14 @@ fn with_files_read(
             },
         })
         .collect()
+}
+
+/// Reads a word that `T`, an enum, is written as: whoever wrote another one is told which there are.
+///
+/// # Errors
+/// Those of the deserializer, for anything else.
+pub fn word<'de, T: DeserializeOwned, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    T::deserialize(String::deserialize(deserializer)?.into_deserializer())
 }
 
 /// Reads a list, or, as an environment variable can only give it, a string of items between commas.
@@ -246,6 +286,24 @@ mod tests {
         #[serde(deserialize_with = "list")]
         origins: Vec<String>,
         secret: String,
+        #[serde(default)]
+        doors: Vec<Door>,
+    }
+
+    #[derive(Debug, serde::Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Door {
+        #[serde(deserialize_with = "word")]
+        state: State,
+        #[serde(default)]
+        locks: Vec<u8>,
+    }
+
+    #[derive(Debug, serde::Deserialize, PartialEq)]
+    #[serde(rename_all = "lowercase")]
+    enum State {
+        Open,
+        Shut,
     }
 
     const DEFAULTS: &str = "[gateway]\nport = 1\norigins = ['a', 'b']\nsecret = ''";
@@ -283,8 +341,40 @@ mod tests {
         assert!(unknown.problem.contains("prot"), "{unknown}");
         assert_eq!(unknown.place, "PORTCULLIS_GATEWAY__PROT");
         let wrong = with(&[("PORTCULLIS_GATEWAY__PORT", "seven")]).unwrap_err();
-        assert!(wrong.problem.contains("gateway.port"), "{wrong}");
+        assert!(wrong.problem.contains("seven"), "{wrong}");
         assert_eq!(wrong.place, "PORTCULLIS_GATEWAY__PORT");
+    }
+
+    #[test]
+    fn a_mistake_in_the_file_names_the_file_the_key_and_what_it_may_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("portcullis.toml");
+        let doors = |doors: &str| {
+            std::fs::write(&file, format!("[gateway]\ndoors = [{doors}]")).unwrap();
+            let mistake = load::<Example>(DEFAULTS, Some(&file), []).unwrap_err();
+            assert!(
+                mistake.to_string().starts_with(&format!("{}: ", file.display())),
+                "{mistake}"
+            );
+            (mistake.place, mistake.problem)
+        };
+        for (wrong, place, problem) in [
+            (
+                "{ state = 'ajar' }",
+                "gateway.doors[0].state",
+                "unknown variant `ajar`, expected `open` or `shut`",
+            ),
+            ("{ state = 'open' }, {}", "gateway.doors[1].state", "is missing"),
+            (
+                "{ state = 'open', locks = [1, 'two'] }",
+                "gateway.doors[0].locks[1]",
+                "string \"two\"",
+            ),
+            ("{ stat = 'open' }", "gateway.doors[0]", "unknown field `stat`"),
+        ] {
+            let told = doors(wrong);
+            assert!(told.0 == place && told.1.contains(problem), "{wrong}: {told:?}");
+        }
     }
 
     #[test]

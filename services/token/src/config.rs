@@ -8,7 +8,7 @@ use portcullis_client::VerifierConfig;
 use portcullis_client::wire::LONGEST_TOKEN;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
-use service_kit::config::Mistake;
+use service_kit::config::{Mistake, word};
 use service_kit::sqlite;
 use url::Url;
 
@@ -59,6 +59,7 @@ pub struct Config {
     pub previous_root_secrets: Vec<SecretString>,
     pub issuer: String,
     pub audience: String,
+    #[serde(deserialize_with = "word")]
     pub algorithm: Algorithm,
     #[serde(with = "humantime_serde")]
     pub access_ttl: Duration,
@@ -70,6 +71,7 @@ pub struct Config {
     pub replay_window: Duration,
     #[serde(with = "humantime_serde")]
     pub recovery_window: Duration,
+    #[serde(deserialize_with = "word")]
     pub on_reuse: OnReuse,
     #[serde(with = "humantime_serde")]
     pub key_rotation: Duration,
